@@ -1,0 +1,45 @@
+"""cliptune adapts a pretrained CLIP to a domain that it knows badly.
+
+Public names are loaded on first use, so that `import cliptune` and `cliptune --help` cost nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "AdaptModule": "cliptune.module",
+    "AdaptedCLIP": "cliptune.adapted",
+    "Backbone": "cliptune.backbone",
+    "Contrastive": "cliptune.objectives",
+    "CrossEntropy": "cliptune.objectives",
+    "Full": "cliptune.methods.full",
+    "ImageTextData": "cliptune.data.images",
+    "Method": "cliptune.methods.base",
+    "Objective": "cliptune.objectives",
+    "Schedule": "cliptune.optim",
+    "load": "cliptune.adapted",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+if TYPE_CHECKING:
+    from cliptune.adapted import AdaptedCLIP, load
+    from cliptune.backbone import Backbone
+    from cliptune.data.images import ImageTextData
+    from cliptune.methods.base import Method
+    from cliptune.methods.full import Full
+    from cliptune.module import AdaptModule
+    from cliptune.objectives import Contrastive, CrossEntropy, Objective
+    from cliptune.optim import Schedule
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module cliptune has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

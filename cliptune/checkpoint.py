@@ -1,0 +1,143 @@
+"""What a checkpoint holds beyond Lightning's own: only what learned, and the recipe that rebuilds the model from it.
+
+Everything is plain data, so that `torch.load(weights_only=True)` reads it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+import cliptune
+from cliptune.backbone import Backbone
+from cliptune.described import build, plain
+from cliptune.errors import CheckpointError
+from cliptune.methods.base import Method
+
+if TYPE_CHECKING:
+    from cliptune.module import AdaptModule
+
+FORMAT = 1  # raised when an old reader would misread a new checkpoint
+
+
+def learned_state(method: Method, backbone: Backbone) -> dict[str, Tensor]:
+    """The tensors that training changed, by their names in the module."""
+    learned = set(method.learned(backbone))
+    state = {f"backbone.{name}": value for name, value in backbone.state_dict().items() if name in learned}
+    return {**state, **{f"method.{name}": value for name, value in method.state_dict().items()}}
+
+
+def recipe(module: AdaptModule) -> dict[str, Any]:
+    """How to rebuild the model, as plain data."""
+    return {
+        "format": FORMAT,
+        "version": cliptune.__version__,
+        "backbone": module.backbone.describe(),
+        "base_fingerprint": module.base_fingerprint,
+        "method": module.method.describe(),
+        "objective": module.objective.describe(),
+        "preprocess": plain(module.backbone.preprocess.config),
+        "class_names": list(module.class_names),
+        "class_texts": [list(texts) for texts in module.class_texts],
+    }
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint, running nothing of it.
+
+    Raises:
+        CheckpointError: there is no such file, or it is no checkpoint of cliptune.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"there is no checkpoint {path}.")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # an unpickler refuses in many ways
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {line}") from error
+    check_is_ours(found, str(path))
+    return dict(found)
+
+
+def check_is_ours(checkpoint: Any, name: str) -> None:
+    """Refuse what cliptune did not write, or a newer cliptune wrote.
+
+    Raises:
+        CheckpointError: with the version that wrote it, where it says so.
+    """
+    ours = checkpoint.get("cliptune") if isinstance(checkpoint, dict) else None
+    if not isinstance(ours, dict):
+        raise CheckpointError(f"{name} is no checkpoint of cliptune: it holds no recipe. Weights of a CLIP go into backbone.pretrained.")
+    if ours.get("format", 0) > FORMAT:
+        raise CheckpointError(f"{name} was written by cliptune {ours.get('version')}, which is newer than this {cliptune.__version__}. Upgrade.")
+
+
+def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
+    """Refuse a checkpoint whose backbone, method or objective is not the module's.
+
+    Raises:
+        CheckpointError: naming the part, and the checkpoint's and the module's value.
+    """
+    check_is_ours(checkpoint, "the checkpoint")
+    theirs, ours = checkpoint["cliptune"], recipe(module)
+    for part in ("backbone", "method", "objective"):
+        difference = _difference(theirs[part], ours[part])
+        if difference:
+            raise CheckpointError(
+                f"the checkpoint is of another {part}: {difference}. Set it so, or start without --ckpt_path. To load another run's model for "
+                "use, see cliptune.load."
+            )
+    if theirs["base_fingerprint"] != ours["base_fingerprint"]:
+        raise CheckpointError(
+            f"the checkpoint was trained on other weights of {ours['backbone']['arguments']['name']} "
+            f"({theirs['base_fingerprint']}, not {ours['base_fingerprint']}). Give the same pretrained weights."
+        )
+    check_keys(set(checkpoint["state_dict"]), set(learned_state(module.method, module.backbone)))
+
+
+def check_keys(theirs: set[str], ours: set[str]) -> None:
+    """Refuse a state with keys missing or unknown.
+
+    Raises:
+        CheckpointError: naming the first few.
+    """
+    missing, unknown = sorted(ours - theirs)[:3], sorted(theirs - ours)[:3]
+    if missing or unknown:
+        parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has the unknown {', '.join(unknown)}"] * bool(unknown)
+        raise CheckpointError(f"the checkpoint {' and '.join(parts)}. It does not fit this model.")
+
+
+def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
+    """Build the adapted model from a checkpoint alone.
+
+    Returns:
+        The backbone and the method, attached, with what was learned, in evaluation mode.
+
+    Raises:
+        CheckpointError: the base weights are not those it was trained on, or keys do not fit.
+    """
+    found = checkpoint["cliptune"]
+    backbone: Backbone = build(found["backbone"])
+    method: Method = build(found["method"])
+    base = backbone.fingerprint()
+    if base != found["base_fingerprint"] and backbone.pretrained != "random":
+        raise CheckpointError(
+            f"the checkpoint was trained on other weights of {backbone.name} ({found['base_fingerprint']}, not {base}). Give the same pretrained weights."
+        )
+    method.attach(backbone, found["class_names"])
+    state = checkpoint["state_dict"]
+    check_keys(set(state), set(learned_state(method, backbone)))
+    for prefix, part in (("backbone.", backbone), ("method.", method)):
+        part.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}, strict=False)
+    return backbone.requires_grad_(False).eval(), method.requires_grad_(False).eval()
+
+
+def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    if theirs["class"] != ours["class"]:
+        return f"{theirs['class'].rpartition('.')[2]}, not {ours['class'].rpartition('.')[2]}"
+    keys = sorted({*theirs["arguments"], *ours["arguments"]})
+    changed = [key for key in keys if theirs["arguments"].get(key) != ours["arguments"].get(key)]
+    return ", ".join(f"{key} {theirs['arguments'].get(key)!r}, not {ours['arguments'].get(key)!r}" for key in changed[:3])

@@ -1,0 +1,1 @@
+"""What is seen: reading, splits, columns, texts, batches."""

@@ -1,0 +1,175 @@
+"""Which column holds the image, the captions and the label: found from names and types, or as set; and reading rows of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from cliptune.errors import DataError, did_you_mean
+from cliptune.images import SUFFIXES
+
+NAMES = {
+    "image": ("image", "images", "img", "picture", "photo", "file_name", "filename", "filepath", "file_path", "image_path", "path", "file"),
+    "caption": ("captions", "caption", "text", "texts", "title", "description", "sentences", "sentence", "raw", "prompt"),
+    "label": ("label", "labels", "class", "class_name", "category", "target", "fine_label", "species"),
+}
+
+
+class Row(NamedTuple):
+    """One example before decoding."""
+
+    image: bytes | str  # the bytes of a file, or its path
+    captions: list[str]
+    label: str | None
+    key: str  # the same for the same image
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the columns; None for what the table does not have."""
+
+    image: str
+    caption: str | None
+    label: str | None
+
+
+def find_columns(table: Dataset, image: str | None, caption: str | None, label: str | None, path: str) -> Columns:
+    """Choose the columns.
+
+    Args:
+        table: any split of the source.
+        image: a column's name, or `auto`.
+        caption: likewise, or None for "do not use".
+        label: likewise.
+        path: the source, for messages.
+
+    Raises:
+        DataError: a named column does not exist or holds the wrong type; or there is no image, or no text of any kind.
+    """
+    wanted = {"image": image, "caption": caption, "label": label}
+    for role, name in wanted.items():
+        if name not in (None, "auto") and name not in table.column_names:
+            raise DataError(f"data path {path} has no column {name} ({role}_column). {did_you_mean(str(name), table.column_names)}")
+    chosen = {role: _detect(table, role) if name == "auto" else name for role, name in wanted.items()}
+    have = ", ".join(table.column_names)
+    if chosen["image"] is None:
+        raise DataError(f"data path {path} has no column of images or of image paths; it has {have}. Set image_column.")
+    if chosen["caption"] is not None and not _is_text(table.features[chosen["caption"]]):
+        raise DataError(
+            f"data path {path}: the caption column {chosen['caption']} holds {_type(table, chosen['caption'])}, not text. "
+            "Set caption_column to a column of words, or to null for none."
+        )
+    if chosen["caption"] is None and chosen["label"] is None:
+        raise DataError(f"data path {path} has neither captions nor labels that could be found; it has {have}. Set caption_column or label_column.")
+    return Columns(chosen["image"], chosen["caption"], chosen["label"])
+
+
+def _detect(table: Dataset, role: str) -> str | None:
+    features = table.features
+    if role == "image":
+        typed = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+        if typed:
+            return "image" if "image" in typed else typed[0]
+    named = [name for known in NAMES[role] for name in table.column_names if name.lower() == known]
+    fits = {"image": _is_image, "caption": lambda t, n: True, "label": lambda t, n: _is_label(t.features[n])}[role]
+    return next((name for name in named if fits(table, name)), None)
+
+
+def _is_image(table: Dataset, name: str) -> bool:
+    feature = table.features[name]
+    if isinstance(feature, datasets.Value) and feature.dtype == "string" and len(table):
+        return str(table[0][name]).lower().endswith(SUFFIXES)
+    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+
+
+def _is_text(feature: Any) -> bool:
+    inner = getattr(feature, "feature", feature)
+    inner = inner[0] if isinstance(inner, list) else inner
+    return isinstance(inner, datasets.Value) and inner.dtype in ("string", "large_string")
+
+
+def _is_label(feature: Any) -> bool:
+    kinds = ("string", "large_string", "int", "uint", "bool")
+    return isinstance(feature, datasets.ClassLabel) or (isinstance(feature, datasets.Value) and feature.dtype.startswith(kinds))
+
+
+def _type(table: Dataset, name: str) -> str:
+    feature = table.features[name]
+    return "numbers" if getattr(feature, "dtype", "").startswith(("int", "float", "uint", "double")) else str(feature)
+
+
+class Split:
+    """One split of one source, read by rows, nothing decoded.
+
+    Args:
+        table: the rows.
+        columns: what is where.
+        root: the folder that image paths are relative to.
+        name: the source and split, for messages and keys.
+    """
+
+    def __init__(self, table: Dataset, columns: Columns, root: Path, name: str) -> None:
+        self.columns, self.root, self.name = columns, root, name
+        kept = [c for c in (columns.image, columns.caption, columns.label) if c]
+        table = table.select_columns(list(dict.fromkeys(kept)))
+        if isinstance(table.features[columns.image], datasets.Image):
+            table = table.cast_column(columns.image, datasets.Image(decode=False))
+        feature = table.features[columns.label] if columns.label else None
+        self.label_names: list[str] | None = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+        self.labels_are_text = self.label_names is not None or (feature is not None and _is_text(feature))
+        usable = _usable(table, columns)
+        self.left_out = len(table) - len(usable)
+        self.table = table.select(usable) if self.left_out else table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def labels(self) -> list[str]:
+        """The distinct labels of this split, as names where it has names."""
+        if self.columns.label is None:
+            return []
+        if self.label_names is not None:
+            return self.label_names
+        values = self.table.with_format("arrow")[self.columns.label][:]
+        return [str(value) for value in pc.unique(values).to_pylist() if value is not None]
+
+    def read(self, rows: list[int]) -> list[Row]:
+        """Fetch rows by number, in one read."""
+        part = self.table[rows]
+        captions = part[self.columns.caption] if self.columns.caption else [[]] * len(rows)
+        labels = part[self.columns.label] if self.columns.label else [None] * len(rows)
+        images = part[self.columns.image]
+        return [
+            Row(self._image(image), _texts(caption), self._label(label), f"{self.name}:{row}")
+            for image, caption, label, row in zip(images, captions, labels, rows, strict=True)
+        ]
+
+    def _image(self, value: Any) -> bytes | str:
+        if isinstance(value, dict):
+            value = value["bytes"] if value.get("bytes") is not None else value["path"]
+        return value if isinstance(value, bytes) else str(self.root / value)
+
+    def _label(self, value: Any) -> str | None:
+        if value is None:
+            return None
+        return self.label_names[value] if self.label_names is not None else str(value)
+
+
+def _texts(value: Any) -> list[str]:
+    texts = [value] if isinstance(value, str) else value or []
+    return [text.strip() for text in texts if text and text.strip()]
+
+
+def _usable(table: Dataset, columns: Columns) -> list[int]:
+    """The rows that have an image, and a caption where captions are what is used."""
+    arrow = table.with_format("arrow")
+    mask = pc.is_valid(arrow[columns.image][:])
+    if columns.caption:
+        values = arrow[columns.caption][:]
+        is_list = "list" in str(values.type)
+        length = pc.list_value_length(values) if is_list else pc.utf8_length(pc.utf8_trim_whitespace(values))
+        mask = pc.and_(mask, pc.fill_null(pc.greater(length, 0), False))
+    return [i for i, keep in enumerate(mask.to_pylist()) if keep]

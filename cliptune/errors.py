@@ -1,0 +1,51 @@
+"""The errors that a user can cause: each prints as one line that names the value, the rule and the way out.
+
+Everything else that is raised is a bug and keeps its traceback. Imports nothing heavy.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CliptuneError(Exception):
+    """Base of all errors that the user can mend."""
+
+
+class ConfigError(CliptuneError):
+    """A key, name or combination in the configuration is wrong."""
+
+
+class DataError(CliptuneError):
+    """The data does not hold what the configuration says."""
+
+
+class CheckpointError(CliptuneError):
+    """A checkpoint does not fit the model, or is not one."""
+
+
+class TrainingError(CliptuneError):
+    """Training went wrong in a way that going on would only hide."""
+
+
+def did_you_mean(word: str, options: Iterable[str], most: int = 8) -> str:
+    """Say which of the options is meant, or which there are.
+
+    Args:
+        word: what the user wrote.
+        options: what would have been right.
+        most: how many options to list when none is near.
+
+    Returns:
+        One sentence, such as `Did you mean ViT-B-32?`, or `` when there are no options.
+    """
+    names = [str(option) for option in options]
+    near = get_close_matches(word, names, n=3, cutoff=0.6) or get_close_matches(
+        word.lower(), [name.lower() for name in names], n=3, cutoff=0.5
+    )
+    if near:
+        by_lower = {name.lower(): name for name in names}
+        return f"Did you mean {' or '.join(by_lower.get(name.lower(), name) for name in near)}?"
+    if not names:
+        return ""
+    listed = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+    return f"There is: {listed}."

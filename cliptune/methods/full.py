@@ -1,0 +1,114 @@
+"""Full fine-tuning: the towers' own weights learn, all of them or the last blocks."""
+
+from collections.abc import Iterable
+from math import log
+from typing import Literal
+
+import torch
+
+from cliptune import towers as T
+from cliptune.backbone import Backbone
+from cliptune.errors import ConfigError
+from cliptune.methods.base import Group, Method
+
+LOGIT_SCALE_MAX = 100.0  # Radford et al. 2021, sec. 2.5
+
+
+class Full(Method):
+    """Trains the backbone's own weights.
+
+    Args:
+        towers: which towers learn: `both`, `image` or `text`.
+        train_last: of each such tower, only the last N blocks and what follows them; all where not given.
+        image_lr_factor: factor on the learning rate of the image tower.
+        text_lr_factor: factor on the learning rate of the text tower.
+        layer_decay: factor on the learning rate for each block further from the output (Clark et al. 2020, ELECTRA); 1 is none.
+        logit_scale: `learned` or `frozen`.
+        logit_scale_max: upper bound of the learned scale; none where not given.
+
+    Raises:
+        ConfigError: a value out of range, or more blocks asked for than there are.
+    """
+
+    def __init__(
+        self,
+        towers: Literal["both", "image", "text"] = "both",
+        train_last: int | None = None,
+        image_lr_factor: float = 1.0,
+        text_lr_factor: float = 1.0,
+        layer_decay: float = 1.0,
+        logit_scale: Literal["learned", "frozen"] = "learned",
+        logit_scale_max: float | None = LOGIT_SCALE_MAX,
+    ) -> None:
+        super().__init__()
+        if not 0 < layer_decay <= 1:
+            raise ConfigError(f"Full: layer_decay {layer_decay} is not in 0..1. Take 0.75, or 1 for none.")
+        if train_last is not None and train_last < 0:
+            raise ConfigError(f"Full: train_last {train_last} is negative. Take a number of blocks, or null for all.")
+        self.names = ("image", "text") if towers == "both" else (towers,)
+        self.train_last = train_last
+        self.lr_factors = {"image": image_lr_factor, "text": text_lr_factor}
+        self.layer_decay = layer_decay
+        self.learn_scale = logit_scale == "learned"
+        self.logit_scale_max = logit_scale_max
+
+    def attach(self, backbone: Backbone, class_names: list[str]) -> None:
+        """Let the chosen blocks learn, and freeze all else."""
+        backbone.requires_grad_(False)
+        for name in self.names:
+            tower = backbone.towers()[name]
+            depth, count = T.depths(tower)
+            if self.train_last is not None and self.train_last > count:
+                raise ConfigError(f"Full: train_last {self.train_last}, but the {name} tower has {count} blocks. Take at most {count}.")
+            first = 0 if self.train_last is None else count - self.train_last + 1
+            for key, p in T.parameters(tower).items():
+                p.requires_grad_(depth[key] >= first)
+        backbone.model.logit_scale.requires_grad_(self.learn_scale)
+        if backbone.model.logit_bias is not None:
+            backbone.model.logit_bias.requires_grad_(self.learn_scale)
+
+    def groups(self, backbone: Backbone) -> list[Group]:
+        """A group for each learning-rate factor and decay; none of norms, biases, embeddings and scale decays."""
+        found: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+        for name in self.names:
+            tower = backbone.towers()[name]
+            depth, count = T.depths(tower)
+            decaying = T.decays(tower)
+            for key, p in T.parameters(tower).items():
+                if p.requires_grad:
+                    factor = self.lr_factors[name] * self.layer_decay ** (count + 1 - depth[key])
+                    found.setdefault((factor, key in decaying), []).append(p)
+        scale = [p for p in (backbone.model.logit_scale, backbone.model.logit_bias) if p is not None and p.requires_grad]
+        if scale:
+            found.setdefault((1.0, False), []).extend(scale)
+        return [Group(params=params, lr_factor=factor, decay=decay) for (factor, decay), params in found.items()]
+
+    def learned(self, backbone: Backbone) -> Iterable[str]:
+        """The names of the weights that learn, and the batch statistics of the modules that train."""
+        for name, p in backbone.named_parameters():
+            if p.requires_grad:
+                yield name
+        persistent = backbone.state_dict().keys()
+        for prefix, module in backbone.named_modules():
+            if any(p.requires_grad for p in module.parameters(recurse=False)):
+                yield from (f"{prefix}.{key}" for key, _ in module.named_buffers(recurse=False) if f"{prefix}.{key}" in persistent)
+
+    def train_mode(self, backbone: Backbone) -> None:
+        """Modules all of whose own parameters are frozen stay in evaluation mode; those without parameters follow their parent."""
+        backbone.eval()
+        for name in self.names:
+            tower = backbone.towers()[name]
+            _, count = T.depths(tower)
+            if self.train_last is None:
+                tower.train()
+                if tower is backbone.model and "image" not in self.names:
+                    backbone.model.visual.eval()
+                continue
+            for _, block in T.blocks(tower)[count - self.train_last :]:
+                block.train()
+
+    @torch.no_grad()
+    def after_step(self, backbone: Backbone) -> None:
+        """Keep the scale at its bound."""
+        if self.learn_scale and self.logit_scale_max is not None:
+            backbone.model.logit_scale.clamp_(max=log(self.logit_scale_max))

@@ -1,0 +1,196 @@
+"""`AdaptModule`: wires backbone, method, objective and data, logs, and saves only what learned."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from cliptune.backbone import Backbone
+from cliptune.checkpoint import check_fits, learned_state, recipe
+from cliptune.data.batches import Batch
+from cliptune.errors import ConfigError, DataError, TrainingError
+from cliptune.methods.base import Method
+from cliptune.metrics import Recall
+from cliptune.objectives import Objective
+from cliptune.optim import Schedule, build_optimizer, build_schedule
+
+
+class AdaptModule(L.LightningModule):
+    """Adapts a CLIP: training, evaluation and what is saved, for every method and objective.
+
+    Args:
+        backbone: what is pretrained.
+        method: what learns.
+        objective: what is minimised.
+        optimizer: made over the method's groups. Full fine-tuning of a real CLIP wants a learning rate near 1e-5 (Goyal et al. 2023,
+            FLYP, take 1e-5 and weight decay 0.1), a thousandth of what pretraining takes.
+        schedule: of the learning rate.
+    """
+
+    strict_loading = False  # a checkpoint holds only what learned; on_load_checkpoint compares the keys
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        method: Method,
+        objective: Objective,
+        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-5, weight_decay=0.1),
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.method = method
+        self.objective = objective
+        self.optimizer = optimizer
+        self.schedule = schedule or Schedule()
+        self.class_names: list[str] = []
+        self.class_texts: list[list[str]] = []
+        self.class_tokens: Tensor | None = None
+        self.has_captions = False
+        self.base_fingerprint = ""
+        self._attached = False
+        self._eval_class_rows: Tensor | None = None
+
+    @property
+    def preprocess(self) -> Any:
+        """The backbone's, for the data."""
+        return self.backbone.preprocess
+
+    @property
+    def needs(self) -> str:
+        """What the objective compares images with, for the data."""
+        return self.objective.needs
+
+    def setup(self, stage: str) -> None:
+        """Take the classes from the data, and attach the method; once."""
+        if self.trainer.world_size > 1:
+            raise ConfigError("more than one device is not supported by this version: set trainer.devices to 1.")
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None:
+            self.class_names, self.class_texts, self.has_captions = data.class_names, data.class_texts, data.has_captions
+        if self.objective.needs == "classes" and not self.class_names:
+            raise DataError(f"{type(self.objective).__name__} needs class labels, and the data has none. Set label_column, or use Contrastive.")
+        self.attach()
+
+    def attach(self) -> None:
+        """Attach the method and prepare the class texts; without a trainer too."""
+        if not self._attached:
+            self.base_fingerprint = self.backbone.fingerprint()
+            self.method.attach(self.backbone, self.class_names)
+            self._attached = True
+        if self.class_texts:
+            flat = self.preprocess.tokenize([text for texts in self.class_texts for text in texts])
+            self.class_tokens = flat.unflatten(0, (len(self.class_texts), -1)).to(self.device)  # [C, T, L]
+        count = len(self.class_names)
+        if count:
+            self.top1 = MulticlassAccuracy(count, average="micro", ignore_index=-1)
+        if self.has_captions:
+            self.recall = Recall()
+        self.eval_loss = MeanMetric()
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over the method's groups and its schedule."""
+        groups = self.method.groups(self.backbone)
+        if not groups:
+            raise ConfigError(f"{type(self.method).__name__} leaves nothing to learn. Let a tower, block or the logit scale learn.")
+        optimizer = build_optimizer(self.optimizer, groups)
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": build_schedule(optimizer, self.schedule, steps), "interval": "step"},
+        }
+
+    def train(self, mode: bool = True) -> "AdaptModule":
+        """As `nn.Module.train`, but what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if mode and self._attached:
+            self.method.train_mode(self.backbone)
+        return self
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step on a batch of `TrainView`."""
+        image_rows = self.method.image_rows(self.backbone, batch["images"])
+        if self.objective.needs == "pairs":
+            text_rows = self.method.text_rows(self.backbone, batch["tokens"])[batch["text"]]
+            target = batch["identity"]
+        else:
+            text_rows, target = self._class_rows(), batch["label"]
+        loss: Tensor = self.objective(image_rows, text_rows, target, self.backbone.logit_scale, self.backbone.logit_bias)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.global_step}. Lower the learning rate, or train in 32-bit precision; the last good "
+                "checkpoint is kept."
+            )
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(image_rows))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Keep parameters within the method's bounds."""
+        self.method.after_step(self.backbone)
+
+    def on_validation_epoch_start(self) -> None:
+        """Compute the class rows once per evaluation, not once per batch."""
+        self._eval_class_rows = self._class_rows() if self.class_tokens is not None else None
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_predict_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of `EvalView`."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of `EvalView`."""
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/top1`, `val/recall@...`, as far as the data has classes and captions."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/...`."""
+        self._log_metrics("test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Probabilities over the classes [B, C] where there are classes, else the image rows [B, D]; and the row numbers."""
+        image_rows = self.method.image_rows(self.backbone, batch["images"])
+        if self._eval_class_rows is None:
+            return {"row": batch["row"], "image_rows": image_rows}
+        logits = self.method.logits(self.backbone, image_rows, self._eval_class_rows)
+        return {"row": batch["row"], "probabilities": logits.softmax(dim=-1), "label": batch["label"]}
+
+    def _class_rows(self) -> Tensor:
+        assert self.class_tokens is not None
+        return self.method.class_rows(self.backbone, self.class_tokens.to(self.device))
+
+    def _evaluate(self, batch: Batch) -> None:
+        image_rows = self.method.image_rows(self.backbone, batch["images"])
+        if self._eval_class_rows is not None:
+            self.top1.update(self.method.logits(self.backbone, image_rows, self._eval_class_rows), batch["label"])
+        if self.has_captions:
+            self.recall.update(image_rows, self.method.text_rows(self.backbone, batch["tokens"]), batch["owner"])
+
+    def _log_metrics(self, split: str) -> None:
+        found: dict[str, Tensor] = {}
+        if self._eval_class_rows is not None:
+            found["top1"] = self.top1.compute()
+            self.top1.reset()
+        if self.has_captions:
+            found.update(self.recall.compute())
+            self.recall.reset()
+        self.log_dict({f"{split}/{name}": value for name, value in found.items()}, prog_bar=False)
+        main = "top1" if "top1" in found else "recall"
+        self.log(f"{split}/score", found[main], prog_bar=split == "val", logger=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep only what learned, and the recipe to rebuild it."""
+        checkpoint["state_dict"] = learned_state(self.method, self.backbone)
+        checkpoint["cliptune"] = recipe(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another backbone, method or objective."""
+        check_fits(checkpoint, self)

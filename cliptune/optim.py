@@ -1,0 +1,53 @@
+"""The optimizer over a method's groups, and the schedule of its learning rate."""
+
+from math import cos, pi
+
+from lightning.pytorch.cli import OptimizerCallable
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from cliptune.errors import ConfigError
+from cliptune.methods.base import Group
+
+
+class Schedule:
+    """Linear warm-up, then a cosine down to `final`.
+
+    Args:
+        warmup: share of all steps over which the learning rate rises.
+        decay: `cosine`, or `constant` for none.
+        final: share of the learning rate that is left at the end.
+    """
+
+    def __init__(self, warmup: float = 0.1, decay: str = "cosine", final: float = 0.0) -> None:
+        if not 0 <= warmup < 1:
+            raise ConfigError(f"schedule: warmup {warmup} is not in 0..1. It is a share of all steps: take 0.1.")
+        if decay not in ("cosine", "constant"):
+            raise ConfigError(f"schedule: decay {decay!r} is not known. Take cosine or constant.")
+        self.warmup, self.decay, self.final = warmup, decay, final
+
+    def factor(self, step: int, steps: int) -> float:
+        """The factor on the learning rate at a step of `steps`."""
+        rise = round(self.warmup * steps)
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        if self.decay == "constant":
+            return 1.0
+        done = min((step - rise) / max(steps - rise, 1), 1.0)
+        return self.final + (1 - self.final) * (1 + cos(pi * done)) / 2
+
+
+def build_optimizer(optimizer: OptimizerCallable, groups: list[Group]) -> Optimizer:
+    """Make the optimizer; each group gets the base learning rate times its factor, and weight decay only where it is right."""
+    built = optimizer([dict(group) for group in groups])
+    for group in built.param_groups:
+        group["lr"] *= group.pop("lr_factor")
+        group["initial_lr"] = group["lr"]
+        if not group.pop("decay"):
+            group["weight_decay"] = 0.0
+    return built
+
+
+def build_schedule(optimizer: Optimizer, schedule: Schedule, steps: int) -> LambdaLR:
+    """Make the schedule, stepped once per optimizer step."""
+    return LambdaLR(optimizer, lambda step: schedule.factor(step, steps))
