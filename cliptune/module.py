@@ -1,5 +1,6 @@
 """`AdaptModule`: wires backbone, method, objective and data, logs, and saves only what learned."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,7 +11,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from cliptune.backbone import Backbone
-from cliptune.checkpoint import check_fits, learned_state, recipe
+from cliptune.checkpoint import check_fits, learned_state, read, recipe
 from cliptune.data.batches import Batch
 from cliptune.errors import ConfigError, DataError, TrainingError
 from cliptune.methods.base import Method
@@ -190,6 +191,16 @@ class AdaptModule(L.LightningModule):
         """Keep only what learned, and the recipe to rebuild it."""
         checkpoint["state_dict"] = learned_state(self.method, self.backbone)
         checkpoint["cliptune"] = recipe(self)
+
+    def load_learned(self, path: str | Path) -> None:
+        """Put what a checkpoint learned into this module.
+
+        Raises:
+            CheckpointError: it is of another backbone, method or objective.
+        """
+        checkpoint = read(path)
+        check_fits(checkpoint, self)
+        self.load_state_dict(checkpoint["state_dict"], strict=False)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another backbone, method or objective."""

@@ -176,11 +176,11 @@ class ImageTextData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of `EvalView` over the validation split."""
-        return self._loader("validation", self._eval_view(), shuffle=False)
+        return self._loader("validation", self.eval_view(), shuffle=False)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Batches of `EvalView` over the test split."""
-        return self._loader("test", self._eval_view(), shuffle=False)
+        return self._loader("test", self.eval_view(), shuffle=False)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The test split."""
@@ -206,7 +206,8 @@ class ImageTextData(L.LightningDataModule):
         texts = [[t.replace("{}", label.replace("_", " ")) for t in self.templates] for label in extra]
         return names, self.class_texts + texts
 
-    def _eval_view(self) -> EvalView:
+    def eval_view(self) -> EvalView:
+        """How evaluation sees rows."""
         return EvalView(self._preprocess(), self.class_number, self.has_captions)
 
     def _loader(self, split: str, view: Callable[..., Batch], shuffle: bool) -> DataLoader[Any]:

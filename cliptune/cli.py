@@ -1,0 +1,262 @@
+"""`cliptune fit|validate|test|predict`: LightningCLI with short errors, a run folder, and a baseline before every fit."""
+
+import logging
+import re
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lightning as L
+from jsonargparse import set_parsing_settings
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+import cliptune.methods.full
+from cliptune.backbone import Backbone
+from cliptune.callbacks import Clock, Floor, Watch, progress
+from cliptune.checkpoint import read
+from cliptune.data.images import ImageTextData
+from cliptune.errors import CheckpointError, CliptuneError, ConfigError, did_you_mean
+from cliptune.logs import ResumableCSVLogger
+from cliptune.module import AdaptModule
+from cliptune.optim import Schedule
+from cliptune.run import Run, refittable, shipped_config, shipped_configs
+from cliptune.summary import Scores, conclude
+
+set_parsing_settings(subclasses_disabled=[Backbone, Schedule, Run, Watch])
+
+TRAINER_DEFAULTS = {
+    "devices": 1,
+    "max_epochs": 10,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,  # the baseline is the sanity check
+    "use_distributed_sampler": False,  # Order knows its own place
+    "log_every_n_steps": 10,
+}
+
+
+class Parser(LightningArgumentParser):
+    """The parser with errors of one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+        """Raise what the parser would print 60 lines for."""
+        raise ConfigError(shorten(message, self)) from ex
+
+
+class AdaptCLI(LightningCLI):
+    """The four commands over one module and one data module."""
+
+    run: Run
+    clock: Clock
+
+    def __init__(self, words: Sequence[str], name: str) -> None:
+        self.name = name
+        self.started = time.perf_counter()
+        self.zero_shot: dict[str, float] = {}
+        self.resumed = False
+        super().__init__(
+            AdaptModule,
+            ImageTextData,
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            parser_kwargs={"dump_header": []},
+            args=list(words),
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run and the watch, and hand on what the backbone and the objective know."""
+        parser.add_class_arguments(Run, "run")
+        parser.add_class_arguments(Watch, "watch")
+        parser.set_defaults({"model.method": {"class_path": "cliptune.Full"}, "model.objective": {"class_path": "cliptune.Contrastive"}})
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("model.preprocess", "data.preprocess", apply_on="instantiate")
+        parser.link_arguments("model.needs", "data.needs", apply_on="instantiate")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The trainer's methods that are commands, less the arguments that we give."""
+        given = {"model", "dataloaders", "datamodule"}
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": given | {"verbose", "weights_only"},
+            "test": given | {"verbose", "weights_only"},
+            "predict": given | {"return_predictions", "weights_only"},
+        }
+
+    def before_instantiate_classes(self) -> None:
+        """Keep the resolved config, as it is before objects are made of it."""
+        config = self.config[self.subcommand]
+        self.resolved = refittable(self._parser(self.subcommand).dump(config, skip_none=False))
+        if config.run.name is None:
+            config.run.name = self.name
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Make the run folder, and the trainer that writes into it."""
+        self.run = self._get(self.config_init, "run")
+        wanted = self._get(self.config_init, "ckpt_path")
+        fitting = self.subcommand == "fit"
+        if wanted is not None:
+            path = self.run.find_checkpoint(str(wanted), "last" if fitting else "best")
+            self.config_init[self.subcommand]["ckpt_path"] = str(path)
+            self.resumed = fitting
+        if self.resumed and path.parent.name == "checkpoints":
+            self.run.folder = path.parents[1]  # a resumed run goes on in its own folder
+        else:
+            self.run.create()
+            self.run.write_config(self.resolved)
+        watch: Watch = self._get(self.config_init, "watch")
+        self.clock, self.floor = Clock(), Floor(watch.floor)
+        callbacks = [self.clock, self.floor, progress(self.clock)] + (watch.callbacks(str(self.run.folder / "checkpoints")) if fitting else [])
+        metrics = ResumableCSVLogger(self.run.folder)
+        if self.resumed:
+            metrics.keep_until(int(read(path)["global_step"]))
+        loggers = [metrics, TensorBoardLogger(self.run.folder, name="", version="tensorboard")]
+        trainer_config = dict(self._get(self.config_init, "trainer", default={}))
+        own = trainer_config.pop("callbacks", None) or []
+        extra: dict[str, Any] = {"logger": loggers} if trainer_config.get("logger") in (None, True) else {}
+        if not sys.stdout.isatty():
+            extra["enable_progress_bar"] = False
+        return L.Trainer(**{**trainer_config, **extra, "callbacks": [*callbacks, *own], "default_root_dir": str(self.run.folder), **kwargs})
+
+    def fit(self, **kwargs: Any) -> None:
+        """Score zero-shot, train, score the best checkpoint, and write down what was won."""
+        trainer, module, data = self.trainer, self.model, self.datamodule
+        scores = Scores()
+        if self.run.baseline:
+            loggers = trainer.loggers
+            if self.resumed:  # metrics.csv has the baseline already
+                trainer.loggers = []
+            scores.zero_shot = self._score("zero-shot")
+            trainer.loggers = loggers
+            self.floor.zero_shot = scores.zero_shot.get("val/score")
+        began = time.perf_counter()
+        trainer.fit(module, datamodule=data, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
+        scores.seconds = time.perf_counter() - began
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        best = self.run.folder / "checkpoints" / "best.ckpt"
+        if not best.is_file():
+            raise CheckpointError(f"no checkpoint was written to {best}: training had no validation. Set trainer.max_epochs to 1 or more.")
+        module.load_learned(best)
+        scores.adapted = self._score("adapted")
+        conclude(self, scores)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Score on the validation split."""
+        self._evaluate("validate", kwargs.get("ckpt_path"))
+
+    def test(self, **kwargs: Any) -> None:
+        """Score on the test split."""
+        self._evaluate("test", kwargs.get("ckpt_path"))
+
+    def _evaluate(self, command: str, checkpoint: str | None) -> None:
+        scores = Scores()
+        began = time.perf_counter()
+        found = getattr(self.trainer, command)(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False)[0]
+        scores.seconds = time.perf_counter() - began
+        if checkpoint is None:
+            scores.zero_shot = found
+        else:
+            scores.adapted = found
+        conclude(self, scores)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write the predictions of the test split."""
+        from cliptune.predictions import write_predictions
+
+        batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
+        write_predictions(self.run.folder, batches or [], self.model.class_names)
+
+    def _score(self, what: str) -> dict[str, float]:
+        """Validation and test metrics of the module as it stands."""
+        print(f"scoring {what} ...", flush=True)
+        found: dict[str, float] = {}
+        for command in (self.trainer.validate, self.trainer.test):
+            found.update(command(self.model, datamodule=self.datamodule, verbose=False)[0])
+        return found
+
+
+def run(words: Sequence[str]) -> None:
+    """Run one command; errors of the user come out as `CliptuneError`."""
+    _quiet()
+    try:
+        found, name = with_configs(list(words))
+        AdaptCLI(["--help" if word == "--help-all" else word for word in found], name)
+    except CliptuneError:
+        raise
+    except Exception as error:
+        ours = _cause(error)
+        if ours is None:
+            raise
+        raise ours from None
+
+
+def with_configs(words: list[str]) -> tuple[list[str], str]:
+    """Turn the names of shipped configs into paths.
+
+    Args:
+        words: the command line.
+
+    Returns:
+        The command line with paths, and a name for the run: the first config's, else the command's.
+
+    Raises:
+        ConfigError: a config that is neither a file nor shipped.
+    """
+    name = ""
+    for i, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag not in ("--config", "-c") or (not equals and i + 1 == len(words)):
+            continue
+        value = value if equals else words[i + 1]
+        path = Path(value)
+        if not path.is_file():
+            found = shipped_config(value)
+            if found is None:
+                near = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+                raise ConfigError(f"config {value}: there is no such file. {did_you_mean(value, [*near, *shipped_configs()])}")
+            path = found
+        words[i if equals else i + 1] = f"{flag}={path}" if equals else str(path)
+        name = name or path.stem
+    return words, name or words[0]
+
+
+def _cause(error: BaseException | None) -> CliptuneError | None:
+    """Our own error inside one that a library wrapped it in (a worker process's comes as text)."""
+    while error is not None:
+        if isinstance(error, CliptuneError):
+            return error
+        text = re.search(r"cliptune\.errors\.(\w+): (.+)", str(error))
+        if text:
+            kind = getattr(cliptune.errors, text[1], CliptuneError)
+            return kind(text[2].strip())
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _quiet() -> None:
+    """Let our own lines stand out: libraries' tips and notes on their own insides are left out, warnings stay."""
+    logging.basicConfig(level=logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ours = logging.getLogger("cliptune")
+    ours.setLevel(logging.INFO)
+    if not ours.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours.addHandler(handler)
+    ours.propagate = False
+    for category in (FutureWarning, DeprecationWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"(lightning|torch|open_clip|jsonargparse|timm)\b.*")
+    if not sys.stdout.isatty():
+        datasets.disable_progress_bars()

@@ -1,0 +1,47 @@
+"""The program's entry: the first word decides, and help is answered before anything heavy is imported."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cliptune import __version__
+from cliptune.errors import CliptuneError, did_you_mean
+from cliptune.help import COMMANDS, PROGRAM, SCREENS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: the words after `cliptune`; those of the process where not given.
+
+    Returns:
+        The exit status: 0 for success, 2 for a mistake of the user, told in one line; 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(PROGRAM)
+        return 0
+    if words[0] in ("-V", "--version", "version"):
+        print(f"cliptune {__version__}")
+        return 0
+    command = words[0]
+    if command not in COMMANDS:
+        print(f"cliptune: there is no command {command}. {did_you_mean(command, COMMANDS)}", file=sys.stderr)
+        return 2
+    if any(word in ("-h", "--help") for word in words[1:]):
+        print(SCREENS[command])
+        return 0
+    try:
+        from cliptune.cli import run
+
+        run(words)
+    except CliptuneError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away: not our mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,143 @@
+"""The run folder's pictures: `curves.png`, loss and score over the steps; `examples.png`, test images with what the model says."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import torch
+from matplotlib import font_manager
+from matplotlib import pyplot as plt
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from cliptune.data.images import ImageTextData
+    from cliptune.module import AdaptModule
+
+log = logging.getLogger(__name__)
+EXAMPLES = 24
+COLUMNS = 6
+RIGHT, WRONG, PLAIN, FAINT = "#1a7f37", "#c62828", "#1f4e79", "#9aa5b1"
+CANDIDATES = 1000  # captions among which the pictured one is chosen, at most
+
+
+def draw_curves(folder: Path) -> None:
+    """Draw `curves.png` from `metrics.csv`."""
+    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    names = [name for name in ("val/top1", "val/recall") if any(row.get(name) for row in rows)]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
+    steps, losses = _series(rows, "train/loss")
+    left.plot(steps, losses, color=FAINT, linewidth=1)
+    if len(losses) >= 10:
+        window = max(len(losses) // 20, 2)
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        left.plot(steps[window - 1 :], smooth, color=PLAIN, linewidth=2)
+    left.set(title="training loss", xlabel="step")
+    for name, colour in zip(names, (PLAIN, RIGHT), strict=False):
+        steps, values = _series(rows, name)
+        right.plot(steps, values, color=colour, marker="o", markersize=3, label=name.removeprefix("val/"))
+        if len(values):
+            right.axhline(values[0], color=colour, linestyle=":", linewidth=1, label=f"{name.removeprefix('val/')}, zero-shot")
+    right.set(title="validation", xlabel="step")
+    right.set_ylim(bottom=0)
+    if names:
+        right.legend(frameon=False)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / "curves.png", dpi=120)
+    plt.close(figure)
+
+
+def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
+    kept = [row for row in rows if row.get(name)]
+    return [int(row["step"]) for row in kept], [float(row[name]) for row in kept]
+
+
+@torch.inference_mode()
+def draw_examples(folder: Path, module: AdaptModule, data: ImageTextData) -> None:
+    """Draw `examples.png`: evenly spaced test images, each with its predicted text; green where it is right."""
+    module.eval()
+    rows = data.rows("test")
+    picked = [int(i) for i in np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows)))]
+    picked = list(dict.fromkeys(picked))
+    batch = data.eval_view()(rows[[(0, i) for i in picked]])
+    image_rows = module.method.image_rows(module.backbone, batch["images"].to(module.device))
+    if module.class_tokens is not None:
+        class_rows = module.method.class_rows(module.backbone, module.class_tokens.to(module.device))
+        said = (image_rows @ class_rows.T).argmax(dim=1).tolist()
+        labels = batch["label"].tolist()
+        texts = [module.class_names[i] for i in said]
+        truths = [module.class_names[i] if i >= 0 else "" for i in labels]
+        good = [a == b for a, b in zip(said, labels, strict=True)]
+        title = "test images and the class that the model says (below, where it is wrong: the true one)"
+    else:
+        step = max(len(rows) // CANDIDATES, 1)
+        chosen = list(dict.fromkeys([*picked, *range(0, len(rows), step)]))
+        captions = [row.captions[0] for _, _, row in rows[[(0, i) for i in chosen]]]
+        tokens = data.eval_view().preprocess.tokenize(captions)
+        text_rows = torch.cat([module.method.text_rows(module.backbone, part.to(module.device)) for part in tokens.split(256)])
+        said = (image_rows @ text_rows.T).argmax(dim=1).tolist()
+        texts, truths = [captions[i] for i in said], captions[: len(picked)]
+        good = [a == b for a, b in zip(texts, truths, strict=True)]
+        title = f"test images and the caption that the model picks among {len(captions):,} (below, where it is wrong: the true one)"
+    _grid(folder / "examples.png", batch["images"], texts, truths, good, title)
+
+
+def _grid(file: Path, images: Tensor, texts: list[str], truths: list[str], good: list[bool], title: str) -> None:
+    columns = min(COLUMNS, len(images))
+    lines = -(-len(images) // columns)
+    with plt.rc_context({"font.family": fonts_for([*texts, *truths])}):
+        figure, axes = plt.subplots(lines, columns, figsize=(2.1 * max(columns, 4), 2.75 * lines + 0.5), squeeze=False, constrained_layout=True)
+        for axis in axes.flat:
+            axis.axis("off")
+        for axis, image, text, truth, right in zip(axes.flat, images, texts, truths, good, strict=False):
+            axis.imshow(image.permute(1, 2, 0).numpy())
+            axis.set_title(_wrapped(text), fontsize=8, color=RIGHT if right else WRONG, parse_math=False)
+            if not right and truth:
+                axis.text(0.5, -0.04, _wrapped(truth), transform=axis.transAxes, ha="center", va="top", fontsize=7, color="#444", parse_math=False)
+        figure.suptitle(title, fontsize=9, color="#444")
+        figure.savefig(file, dpi=120)
+        plt.close(figure)
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 26)[:3]) or text
+
+
+def fonts_for(texts: Iterable[str]) -> list[str]:
+    """Choose installed fonts that between them have every character; matplotlib falls back along the list.
+
+    Says in the log which characters no installed font has.
+    """
+    missing = {ord(char) for text in texts for char in text if not char.isspace()}
+    chosen = ["DejaVu Sans"]
+    missing -= _characters(font_manager.findfont("DejaVu Sans"))
+    if missing:
+        for entry in sorted(font_manager.fontManager.ttflist, key=lambda e: (e.style != "normal", abs(int(e.weight) - 400) if str(e.weight).isdigit() else 0)):
+            if entry.name in chosen or not missing:
+                continue
+            found = _characters(entry.fname) & missing
+            if found:
+                chosen.append(entry.name)
+                missing -= found
+    if missing:
+        some = "".join(chr(code) for code in sorted(missing)[:8])
+        log.warning(f"no installed font can draw {some!r}: pictures show boxes there. Install one, such as Noto Sans CJK (Debian: fonts-noto-cjk).")
+    return chosen
+
+
+def _characters(file: str) -> set[int]:
+    try:
+        return set(font_manager.get_font(file).get_charmap())
+    except (OSError, RuntimeError):
+        return set()

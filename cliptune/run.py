@@ -1,0 +1,128 @@
+"""The run folder, the same for every command: where a run's files lie, how it is named, and how an older one is found again."""
+
+import json
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import cliptune
+from cliptune.errors import CheckpointError, ConfigError, did_you_mean
+
+REPORTED = ("torch", "lightning", "open_clip_torch", "datasets", "torchvision")
+
+
+class Run:
+    """Where a run is written, and what is written beside the model.
+
+    Args:
+        name: of the folder; the config's name where not given. A name that exists gets the next number, nothing is overwritten.
+        root: the folder of all runs.
+        baseline: score the untouched CLIP first, so that what was won can be told.
+        pictures: draw `curves.png` and `examples.png`.
+    """
+
+    def __init__(self, name: str | None = None, root: str = "runs", baseline: bool = True, pictures: bool = True) -> None:
+        if name is not None and (not name.strip() or Path(name).name != name):
+            raise ConfigError(f"run.name {name!r} is no plain folder name. Put the folder into run.root.")
+        self.name, self.root, self.baseline, self.pictures = name, Path(root), baseline, pictures
+        self.folder = Path()
+
+    def create(self) -> Path:
+        """Make a folder of its own for a new run."""
+        name = self.name or "run"
+        for number in range(1, 10_000):
+            self.folder = self.root / (name if number == 1 else f"{name}-{number}")
+            try:
+                self.folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ConfigError(f"run.root {self.root}: the folder cannot be made: {error.strerror}.") from None
+            return self.folder
+        raise ConfigError(f"run.name {name}: there are 9,999 runs of this name in {self.root}. Take another.")
+
+    def find_checkpoint(self, wanted: str, default: str) -> Path:
+        """Turn `--ckpt_path` into a file.
+
+        Args:
+            wanted: `best` or `last` of this name's newest run, a run folder, or a file.
+            default: `best` or `last`, for a folder.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        if wanted not in ("best", "last"):
+            path = Path(wanted)
+            if path.is_dir():
+                path = path / "checkpoints" / f"{default}.ckpt"
+            if not path.is_file():
+                near = did_you_mean(wanted, (str(folder) for folder in self.root.glob("*/")))
+                raise CheckpointError(f"there is no checkpoint {path}. {near}")
+            return path
+        pattern = re.compile(re.escape(self.name or "run") + r"(-\d+)?")
+        found = [p for p in self.root.glob(f"*/checkpoints/{wanted}.ckpt") if pattern.fullmatch(p.parts[-3])]
+        if not found:
+            raise CheckpointError(f"--ckpt_path {wanted}: no run called {self.name or 'run'} in {self.root} has a {wanted}.ckpt yet. Leave it out.")
+        return max(found, key=lambda p: p.stat().st_mtime)
+
+    def write_config(self, text: str) -> None:
+        """Write the resolved config, which refits as it is."""
+        (self.folder / "config.yaml").write_text(text, encoding="utf-8")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write `summary.json`, whole or not at all."""
+        target = self.folder / "summary.json"
+        draft = target.with_suffix(".tmp")
+        draft.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.replace(target)
+
+
+def refittable(config: str) -> str:
+    """A parser's dump without what belongs to one call only."""
+    values = yaml.safe_load(config)
+    values.pop("ckpt_path", None)
+    values.pop("verbose", None)
+    values.pop("return_predictions", None)
+    values.pop("weights_only", None)
+    values.pop("config", None)
+    return f"# The resolved config of this run. Again: cliptune fit --config config.yaml\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}"
+
+
+def versions() -> dict[str, str]:
+    """What the run ran on."""
+    found = {name: version(name) for name in REPORTED}
+    return {"cliptune": cliptune.__version__, "python": platform.python_version(), **found}
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process held, in MB: on the GPU where there is one in use, else resident."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    if os.name != "posix":
+        return float("nan")
+    import resource
+
+    unit = 1 if platform.system() == "Darwin" else 1024  # bytes on macOS, kilobytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def shipped_config(name: str) -> Path | None:
+    """The config of that name that travels with the package, if there is one."""
+    for folder in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs"):
+        file = folder / f"{name.removesuffix('.yaml')}.yaml"
+        if file.is_file():
+            return file
+    return None
+
+
+def shipped_configs() -> list[str]:
+    """The names of the shipped configs."""
+    folders = [f for f in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if f.is_dir()]
+    return sorted(str(file.relative_to(folders[0]).with_suffix("")) for file in folders[0].rglob("*.yaml")) if folders else []
