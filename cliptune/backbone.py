@@ -5,6 +5,7 @@ Holds the model, its preprocessing and tokenizer. What learns is the method's bu
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,7 @@ class Backbone(Described, nn.Module):
             _load_file(self.model, name, Path(weights))
         self.config = config
         self.causal = _is_causal(self.towers()["text"])
-        self.preprocess = Preprocess(
-            dict(open_clip.get_model_preprocess_cfg(self.model)), open_clip.get_tokenizer(source), trim=self.causal
-        )
+        self.preprocess = Preprocess(dict(open_clip.get_model_preprocess_cfg(self.model)), _tokenizer(source), trim=self.causal)
         for key in ("mean", "std"):
             value = torch.tensor(self.preprocess.config[key], dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(key, value, persistent=False)
@@ -133,7 +132,8 @@ def _resolve(name: str, pretrained: str | None) -> tuple[str, str]:
             "A folder is written local-dir:FOLDER, a hub model hf-hub:OWNER/NAME."
         )
     if pretrained is None:
-        tags = ", ".join(list_pretrained_tags_by_model(source)[:6]) or "none known"
+        config = _model_config(source)
+        tags = ", ".join([tag for tag in list_pretrained_tags_by_model(source) if not _activation_hint(source, tag, config)][:6]) or "none known"
         raise ConfigError(
             f"backbone {name} needs weights. Set pretrained to a tag ({tags}), a .pt or .safetensors file, or random to start from scratch."
         )
@@ -145,8 +145,8 @@ def _model_config(source: str) -> dict[str, Any]:
         config = open_clip.get_model_config(source)
     except Exception as error:
         raise ConfigError(f"backbone {source}: its configuration cannot be read: {_first_line(error)}.") from error
-    if not config:
-        raise ConfigError(f"backbone {source}: its configuration is empty.")
+    if not config or "vision_cfg" not in config:
+        raise ConfigError(f"backbone {source}: its open_clip_config.json has no model_cfg with a vision_cfg, so it is no CLIP of open_clip.")
     return dict(config)
 
 
@@ -161,8 +161,10 @@ def _check_same_architecture(name: str, pretrained: str) -> None:
 
 def _check_image_size(name: str, config: dict[str, Any], image_size: int | None) -> None:
     patch = config["vision_cfg"].get("patch_size")
-    if image_size is not None and (image_size < 1 or (patch and image_size % patch)):
-        near = max(round(image_size / patch), 1) * patch if patch else 224
+    if image_size is not None and image_size < 1:
+        raise ConfigError(f"image_size {image_size} is not positive. Leave it out for {name}'s own.")
+    if image_size is not None and patch and image_size % patch:
+        near = max(round(image_size / patch), 1) * patch
         raise ConfigError(f"image_size {image_size} is not a multiple of {name}'s patch of {patch} pixels. Take {near}.")
 
 
@@ -170,18 +172,27 @@ def _tag(source: str, weights: str, config: dict[str, Any]) -> str | None:
     """The open_clip tag, checked; None for anything else."""
     if weights in ("own", "random") or source.startswith(SCHEMES):
         return None
-    tag = get_pretrained_cfg(source, weights)
-    if not tag:
-        if not Path(weights).is_file():
-            near = did_you_mean(weights, list_pretrained_tags_by_model(source))
-            raise ConfigError(f"pretrained {weights} is neither a tag of {source} nor a file. {near}")
-        return None
-    if bool(tag.get("quick_gelu", False)) != bool(config.get("quick_gelu", False)):
-        trained, built = ("QuickGELU", "GELU") if tag.get("quick_gelu") else ("GELU", "QuickGELU")
-        right = f"{source}-quickgelu" if tag.get("quick_gelu") else source.removesuffix("-quickgelu")
-        way = f"Use name: {right}." if right in open_clip.list_models() else f"No open_clip model of this shape has {trained}."
-        raise ConfigError(f"pretrained {weights} was trained with {trained}, but {source} has {built}: its rows would be wrong. {way}")
-    return weights
+    hint = _activation_hint(source, weights, config)
+    if hint:
+        raise ConfigError(hint)
+    if get_pretrained_cfg(source, weights):
+        return weights
+    if not Path(weights).is_file():
+        near = did_you_mean(weights, list_pretrained_tags_by_model(source))
+        raise ConfigError(f"pretrained {weights} is neither a tag of {source} nor a file. {near}".rstrip())
+    return None
+
+
+def _activation_hint(source: str, tag: str, config: dict[str, Any]) -> str:
+    """Say which model the tag's weights belong to, where that is the one with the other activation; else empty."""
+    twin = source.removesuffix("-quickgelu") if source.endswith("-quickgelu") else f"{source}-quickgelu"
+    quick = bool(config.get("quick_gelu", False))
+    entry = get_pretrained_cfg(source, tag) or get_pretrained_cfg(twin, tag)
+    # a model without a twin has one activation, which its tags need not repeat (roberta-ViT-B-32)
+    if not entry or bool(entry.get("quick_gelu", False)) == quick or twin not in open_clip.list_models():
+        return ""
+    trained, built = ("GELU", "QuickGELU") if quick else ("QuickGELU", "GELU")
+    return f"pretrained {tag} was trained with {trained}, but {source} has {built}: its rows would be wrong. Use name: {twin}."
 
 
 def _create(source: str, image_size: int | None, patch_dropout: float | None, load: bool, tag: str | None) -> nn.Module:
@@ -198,8 +209,9 @@ def _create(source: str, image_size: int | None, patch_dropout: float | None, lo
                 pretrained_text=False,
                 weights_only=True,
             )
-        except (RuntimeError, OSError, ValueError, FileNotFoundError) as error:
-            raise ConfigError(f"backbone {source}{f' with {tag}' if tag else ''} cannot be built: {_first_line(error)}") from error
+        except Exception as error:  # open_clip, timm and safetensors raise many kinds
+            way = " Leave image_size out, where this model takes one size only." if image_size else ""
+            raise ConfigError(f"backbone {source}{f' with {tag}' if tag else ''} cannot be built: {_first_line(error)}{way}") from error
     return model
 
 
@@ -208,23 +220,39 @@ def _load_file(model: nn.Module, name: str, path: Path) -> None:
         raise ConfigError(f"pretrained {path}: there is no such file.")
     try:
         load_checkpoint(model, str(path), strict=True, weights_only=True)
-    except RuntimeError as error:
-        raise ConfigError(f"pretrained {path} is not a {name}: {_key_difference(model, path) or _first_line(error)}") from error
-    except Exception as error:  # an unpickler refuses in many ways, and nothing of the file was run
-        raise ConfigError(
-            f"pretrained {path} cannot be read as plain weights: {_first_line(error)} Save its state_dict as .safetensors."
-        ) from error
+    except Exception as error:
+        raise ConfigError(f"pretrained {path} {_why_not(model, name, path, error)}") from error
 
 
-def _key_difference(model: nn.Module, path: Path) -> str:
+def _why_not(model: nn.Module, name: str, path: Path, error: Exception) -> str:
+    try:
+        theirs = load_state_dict(str(path))
+    except Exception as unread:  # an unpickler refuses in many ways, and nothing of the file was run
+        return (
+            f"cannot be read as plain weights ({type(unread).__name__}): it is damaged, or holds more than tensors, which could run code. "
+            "Save the model's state_dict() as .safetensors."
+        )
+    return f"is not a {name}: {_key_difference(model, theirs) or _first_line(error)}"
+
+
+def _key_difference(model: nn.Module, state: dict[str, Any]) -> str:
     """Name the first keys in which a file differs from the model."""
-    theirs = {key: tuple(value.shape) for key, value in load_state_dict(str(path)).items() if isinstance(value, Tensor)}
+    theirs = {key: tuple(value.shape) for key, value in state.items() if isinstance(value, Tensor)}
     ours = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     missing = [key for key in ours if key not in theirs][:2]
     extra = [key for key in theirs if key not in ours][:2]
     shapes = [f"{key} {theirs[key]} instead of {ours[key]}" for key in ours if key in theirs and theirs[key] != ours[key]]
     parts = [("it lacks ", missing), ("it has the unknown ", extra), ("it has ", shapes[:2])]
     return "; ".join(lead + ", ".join(keys) for lead, keys in parts if keys) + "." if missing or extra or shapes else ""
+
+
+def _tokenizer(source: str) -> Callable[..., Tensor]:
+    try:
+        return open_clip.get_tokenizer(source)
+    except ImportError as error:  # open_clip's dependency for the tokenizers of the Hugging Face hub is optional
+        raise ConfigError(f"backbone {source} needs its tokenizer from transformers: pip install transformers sentencepiece.") from error
+    except Exception as error:
+        raise ConfigError(f"backbone {source}: its tokenizer cannot be loaded: {_first_line(error)}") from error
 
 
 def _attention(device: torch.device) -> AbstractContextManager[None]:
@@ -259,4 +287,5 @@ def _encode_short_text(text: Any, tokens: Tensor) -> Tensor:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])

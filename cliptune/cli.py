@@ -24,6 +24,7 @@ from cliptune.errors import CheckpointError, CliptuneError, ConfigError, did_you
 from cliptune.logs import ResumableCSVLogger
 from cliptune.module import AdaptModule
 from cliptune.optim import Schedule
+from cliptune.parse_errors import check_config, shorten
 from cliptune.run import Run, refittable, shipped_config, shipped_configs
 from cliptune.summary import Scores, conclude
 
@@ -42,12 +43,18 @@ TRAINER_DEFAULTS = {
 class Parser(LightningArgumentParser):
     """The parser with errors of one line."""
 
+    made: list["Parser"] = []  # the program's and each command's
+    configs: list[str] = []  # the files given, for messages
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+        self.made.append(self)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
         """Raise what the parser would print 60 lines for."""
-        raise ConfigError(shorten(message, self)) from ex
+        keys = {action.dest for parser in self.made for action in parser._actions if "." in action.dest or action.dest == "seed_everything"}
+        raise ConfigError(shorten(message, keys, self.configs)) from ex
+
 
 
 class AdaptCLI(LightningCLI):
@@ -103,6 +110,7 @@ class AdaptCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Make the run folder, and the trainer that writes into it."""
         self.run = self._get(self.config_init, "run")
+        _check_one_device(self._get(self.config_init, "trainer"))
         wanted = self._get(self.config_init, "ckpt_path")
         fitting = self.subcommand == "fit"
         if wanted is not None:
@@ -130,6 +138,10 @@ class AdaptCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Score zero-shot, train, score the best checkpoint, and write down what was won."""
+        with self.run.tidy():
+            self._fit(kwargs.get("ckpt_path"))
+
+    def _fit(self, checkpoint: str | None) -> None:
         trainer, module, data = self.trainer, self.model, self.datamodule
         scores = Scores()
         if self.run.baseline:
@@ -140,7 +152,7 @@ class AdaptCLI(LightningCLI):
             trainer.loggers = loggers
             self.floor.zero_shot = scores.zero_shot.get("val/score")
         began = time.perf_counter()
-        trainer.fit(module, datamodule=data, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         scores.seconds = time.perf_counter() - began
         if trainer.interrupted:
             raise KeyboardInterrupt
@@ -162,7 +174,8 @@ class AdaptCLI(LightningCLI):
     def _evaluate(self, command: str, checkpoint: str | None) -> None:
         scores = Scores()
         began = time.perf_counter()
-        found = getattr(self.trainer, command)(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False)[0]
+        with self.run.tidy():
+            found = getattr(self.trainer, command)(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False)[0]
         scores.seconds = time.perf_counter() - began
         if checkpoint is None:
             scores.zero_shot = found
@@ -174,7 +187,8 @@ class AdaptCLI(LightningCLI):
         """Write the predictions of the test split."""
         from cliptune.predictions import write_predictions
 
-        batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
+        with self.run.tidy():
+            batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
         write_predictions(self.run.folder, batches or [], self.model.class_names)
 
     def _score(self, what: str) -> dict[str, float]:
@@ -190,8 +204,9 @@ def run(words: Sequence[str]) -> None:
     """Run one command; errors of the user come out as `CliptuneError`."""
     _quiet()
     try:
-        found, name = with_configs(list(words))
-        AdaptCLI(["--help" if word == "--help-all" else word for word in found], name)
+        found, configs = with_configs(list(words))
+        Parser.made, Parser.configs = [], configs
+        AdaptCLI(["--help" if word == "--help-all" else word for word in found], Path(configs[0]).stem if configs else words[0])
     except CliptuneError:
         raise
     except Exception as error:
@@ -201,19 +216,19 @@ def run(words: Sequence[str]) -> None:
         raise ours from None
 
 
-def with_configs(words: list[str]) -> tuple[list[str], str]:
+def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
     """Turn the names of shipped configs into paths.
 
     Args:
         words: the command line.
 
     Returns:
-        The command line with paths, and a name for the run: the first config's, else the command's.
+        The command line with paths, and the configs' paths.
 
     Raises:
-        ConfigError: a config that is neither a file nor shipped.
+        ConfigError: a config that is neither a file nor shipped, or that is no map of known sections.
     """
-    name = ""
+    paths: list[str] = []
     for i, word in enumerate(words):
         flag, equals, value = word.partition("=")
         if flag not in ("--config", "-c") or (not equals and i + 1 == len(words)):
@@ -227,8 +242,21 @@ def with_configs(words: list[str]) -> tuple[list[str], str]:
                 raise ConfigError(f"config {value}: there is no such file. {did_you_mean(value, [*near, *shipped_configs()])}")
             path = found
         words[i if equals else i + 1] = f"{flag}={path}" if equals else str(path)
-        name = name or path.stem
-    return words, name or words[0]
+        check_config(path)
+        paths.append(str(path))
+    return words, paths
+
+
+def _check_one_device(trainer: Any) -> None:
+    """Refuse several devices before anything is started on them.
+
+    Raises:
+        ConfigError: the contrastive loss would see each device's batch alone.
+    """
+    devices = trainer["devices"]
+    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).lstrip("-").isdigit() else 1
+    if count not in (0, 1) or trainer["num_nodes"] != 1:
+        raise ConfigError(f"trainer.devices {devices} on {trainer['num_nodes']} node(s): this version trains on one device. Set trainer.devices to 1.")
 
 
 def _cause(error: BaseException | None) -> CliptuneError | None:

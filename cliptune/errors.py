@@ -4,7 +4,7 @@ Everything else that is raised is a bug and keeps its traceback. Imports nothing
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 
 
 class CliptuneError(Exception):
@@ -39,13 +39,19 @@ def did_you_mean(word: str, options: Iterable[str], most: int = 8) -> str:
         One sentence, such as `Did you mean ViT-B-32?`, or `` when there are no options.
     """
     names = [str(option) for option in options]
-    near = get_close_matches(word, names, n=3, cutoff=0.6) or get_close_matches(
-        word.lower(), [name.lower() for name in names], n=3, cutoff=0.5
-    )
+    by_lower = {name.lower(): name for name in names}
+    near = _nearest(word, names)
     if near:
-        by_lower = {name.lower(): name for name in names}
-        return f"Did you mean {' or '.join(by_lower.get(name.lower(), name) for name in near)}?"
+        return f"Did you mean {' or '.join(near)}?"
     if not names:
         return ""
     listed = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
     return f"There is: {listed}."
+
+
+def _nearest(word: str, names: list[str]) -> list[str]:
+    """Up to three names that are near, and nearly as near as the nearest."""
+    ratios = {name: SequenceMatcher(None, word.lower(), name.lower()).ratio() for name in names}
+    best = max(ratios.values(), default=0.0)
+    near = [name for name, ratio in ratios.items() if ratio >= max(0.6, best - 0.05)]
+    return sorted(near, key=lambda name: -ratios[name])[:3]

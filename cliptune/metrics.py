@@ -60,5 +60,5 @@ def _ranks(queries: Tensor, candidates: Tensor, query_of: Tensor, candidate_of: 
         scores = rows @ candidates.T  # [block, N]
         right = owner[:, None] == candidate_of[None]
         best = scores.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-        ranks.append(((scores >= best) & ~right).sum(dim=1))
+        ranks.append((~(scores < best) & ~right).sum(dim=1))  # so written, not-a-number is never found
     return torch.cat(ranks)

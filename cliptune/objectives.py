@@ -46,7 +46,7 @@ class Objective(Described, nn.Module, ABC):
         Args:
             image_rows: [B, D], of unit length.
             text_rows: [B, D] for pairs, [C, D] for classes, of unit length.
-            target: [B, 3] identities (`IDENTITIES`) for pairs, [B] class numbers for classes.
+            target: [B, 3] identities (`IDENTITIES`) for pairs, [B] class numbers for classes, -1 not known.
             scale: the factor on the cosines.
             bias: added to the logits, or None.
 
@@ -101,7 +101,7 @@ class CrossEntropy(Objective):
     def forward(self, image_rows: Tensor, text_rows: Tensor, target: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Give the loss of a batch of labelled images; see `Objective.forward`."""
         logits = similarity(image_rows, text_rows, scale, bias)  # [B, C]
-        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing, ignore_index=-1)
 
 
 def matches(identities: Tensor) -> Tensor:

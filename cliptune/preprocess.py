@@ -87,7 +87,7 @@ class Preprocess:
         tokens = self.tokenizer(list(texts))
         if not self.trim or not len(tokens):
             return tokens
-        longest = int((tokens != 0).sum(dim=1).max())
+        longest = int((tokens != 0).any(dim=0).nonzero().max()) + 1  # not the count: 0 is the padding, and "!" as well
         return tokens[:, : -(-longest // TRIM_MULTIPLE) * TRIM_MULTIPLE]
 
     def _resize(self, image: Tensor, size: Sequence[int]) -> Tensor:

@@ -4,6 +4,9 @@ import json
 import os
 import platform
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,16 @@ class Run:
                 raise ConfigError(f"run.root {self.root}: the folder cannot be made: {error.strerror}.") from None
             return self.folder
         raise ConfigError(f"run.name {name}: there are 9,999 runs of this name in {self.root}. Take another.")
+
+    @contextmanager
+    def tidy(self) -> Iterator[None]:
+        """Leave no folder behind when something fails before anything was measured."""
+        try:
+            yield
+        except BaseException:
+            if not (self.folder / "metrics.csv").exists() and not (self.folder / "checkpoints").exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def find_checkpoint(self, wanted: str, default: str) -> Path:
         """Turn `--ckpt_path` into a file.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
@@ -24,7 +25,7 @@ class Row(NamedTuple):
     image: bytes | str  # the bytes of a file, or its path
     captions: list[str]
     label: str | None
-    key: str  # the same for the same image
+    key: str  # the same for the same image: its path where there is one
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,27 @@ def find_columns(table: Dataset, image: str | None, caption: str | None, label: 
     have = ", ".join(table.column_names)
     if chosen["image"] is None:
         raise DataError(f"data path {path} has no column of images or of image paths; it has {have}. Set image_column.")
+    if not _may_be_image(table.features[chosen["image"]]):
+        raise DataError(
+            f"data path {path}: the image column {chosen['image']} holds {_type(table, chosen['image'])}, not images or their paths. Set image_column."
+        )
     if chosen["caption"] is not None and not _is_text(table.features[chosen["caption"]]):
         raise DataError(
             f"data path {path}: the caption column {chosen['caption']} holds {_type(table, chosen['caption'])}, not text. "
             "Set caption_column to a column of words, or to null for none."
         )
+    if chosen["caption"] is None and chosen["label"] is None and label == "auto":  # a label of the wrong type is the likely cause
+        chosen["label"] = next((name for name in table.column_names if name.lower() in NAMES["label"]), None)
+    if chosen["label"] is not None and not _is_label(table.features[chosen["label"]]):
+        raise DataError(
+            f"data path {path}: the label column {chosen['label']} holds {_type(table, chosen['label'])}, not words or whole numbers. "
+            "Set label_column to such a column, or to null for none; whole numbers with empty cells between them are read as floats."
+        )
     if chosen["caption"] is None and chosen["label"] is None:
-        raise DataError(f"data path {path} has neither captions nor labels that could be found; it has {have}. Set caption_column or label_column.")
+        way = " Or give the path of the table that holds them." if Path(path).is_dir() else ""
+        raise DataError(
+            f"data path {path} has neither captions nor labels that could be found; it has {have}. Set caption_column or label_column.{way}"
+        )
     return Columns(chosen["image"], chosen["caption"], chosen["label"])
 
 
@@ -80,9 +95,17 @@ def _detect(table: Dataset, role: str) -> str | None:
 
 def _is_image(table: Dataset, name: str) -> bool:
     feature = table.features[name]
-    if isinstance(feature, datasets.Value) and feature.dtype == "string" and len(table):
-        return str(table[0][name]).lower().endswith(SUFFIXES)
-    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+    if _is_text(feature):
+        first = next((value for value in table[name] if value), "")
+        return str(first).lower().endswith(SUFFIXES)
+    return _may_be_image(feature)
+
+
+def _may_be_image(feature: Any) -> bool:
+    if isinstance(feature, dict):  # what datasets' images are in a parquet file that others wrote
+        return "bytes" in feature
+    kinds = ("string", "large_string", "binary", "large_binary")
+    return isinstance(feature, datasets.Image) or (isinstance(feature, datasets.Value) and feature.dtype in kinds)
 
 
 def _is_text(feature: Any) -> bool:
@@ -98,7 +121,10 @@ def _is_label(feature: Any) -> bool:
 
 def _type(table: Dataset, name: str) -> str:
     feature = table.features[name]
-    return "numbers" if getattr(feature, "dtype", "").startswith(("int", "float", "uint", "double")) else str(feature)
+    dtype = str(getattr(feature, "dtype", ""))
+    if dtype.startswith(("float", "double")):
+        return "floats"
+    return "numbers" if dtype.startswith(("int", "uint")) else str(feature)
 
 
 class Split:
@@ -143,8 +169,8 @@ class Split:
         labels = part[self.columns.label] if self.columns.label else [None] * len(rows)
         images = part[self.columns.image]
         return [
-            Row(self._image(image), _texts(caption), self._label(label), f"{self.name}:{row}")
-            for image, caption, label, row in zip(images, captions, labels, rows, strict=True)
+            Row(found, _texts(caption), self._label(label), found if isinstance(found, str) else f"{self.name}:{row}")
+            for found, caption, label, row in zip(map(self._image, images), captions, labels, rows, strict=True)
         ]
 
     def _image(self, value: Any) -> bytes | str:
@@ -153,7 +179,7 @@ class Split:
         return value if isinstance(value, bytes) else str(self.root / value)
 
     def _label(self, value: Any) -> str | None:
-        if value is None:
+        if value is None or (self.label_names is not None and value < 0):  # -1 is how test splits on the hub hide their labels
             return None
         return self.label_names[value] if self.label_names is not None else str(value)
 
@@ -164,12 +190,20 @@ def _texts(value: Any) -> list[str]:
 
 
 def _usable(table: Dataset, columns: Columns) -> list[int]:
-    """The rows that have an image, and a caption where captions are what is used."""
+    """The rows that have an image, and a caption where captions are used, else a label."""
     arrow = table.with_format("arrow")
-    mask = pc.is_valid(arrow[columns.image][:])
+    image = arrow[columns.image][:]
+    mask = pc.is_valid(image)
+    if "struct" in str(image.type):
+        mask = pc.and_(mask, pc.or_(pc.is_valid(pc.struct_field(image, "bytes")), pc.is_valid(pc.struct_field(image, "path"))))
     if columns.caption:
         values = arrow[columns.caption][:]
-        is_list = "list" in str(values.type)
-        length = pc.list_value_length(values) if is_list else pc.utf8_length(pc.utf8_trim_whitespace(values))
-        mask = pc.and_(mask, pc.fill_null(pc.greater(length, 0), False))
+        if "list" in str(values.type):
+            mask = pc.and_(mask, pa.array([bool(_texts(value)) for value in values.to_pylist()], pa.bool_()))
+        else:
+            mask = pc.and_(mask, pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), False))
+    elif columns.label:
+        values = arrow[columns.label][:]
+        named = isinstance(table.features[columns.label], datasets.ClassLabel)
+        mask = pc.and_(mask, pc.fill_null(pc.greater_equal(values, 0), False) if named else pc.is_valid(values))
     return [i for i, keep in enumerate(mask.to_pylist()) if keep]

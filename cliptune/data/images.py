@@ -70,6 +70,8 @@ class ImageTextData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.paths = [path] if isinstance(path, str) else list(path)
+        if not self.paths:
+            raise ConfigError("data: path is empty. Give digits, a file, a folder or a hub id.")
         self.eval_path = eval_path
         self.batch_size = batch_size
         self.columns = (image_column, caption_column, label_column)
@@ -107,18 +109,19 @@ class ImageTextData(L.LightningDataModule):
 
     def _open(self, path: str) -> dict[str, Split]:
         tables, note = split_tables(open_source(path), self.split_column, self.split_names, self.seed, path)
-        root = Path(path) if Path(path).is_dir() else Path(path).parent
+        local = Path(path).expanduser()
+        root = local if local.is_dir() else local.parent
         columns = find_columns(tables["train"], *self.columns, path=path)
         found = {name: Split(table, columns, root, f"{path}/{name}") for name, table in tables.items()}
         left_out = sum(split.left_out for split in found.values())
         if left_out:
             note = f"{note}; " if note else ""
-            note += f"{left_out} rows without an image or a caption are left out"
+            note += f"{left_out} rows without an image or without a caption or label are left out"
         if note:
             self.notes.append(f"{path}: {note}")
         empty = [name for name, split in found.items() if not len(split)]
         if empty:
-            raise DataError(f"data path {path}: the {empty[0]} split has no usable row. Set splits or caption_column.")
+            raise DataError(f"data path {path}: the {empty[0]} split has no row with an image and a caption or label. Set splits or caption_column.")
         return found
 
     def _name_classes(self, sources: list[dict[str, Split]]) -> None:

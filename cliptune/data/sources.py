@@ -40,10 +40,14 @@ def open_source(path: str) -> DatasetDict:
     if local.is_dir():
         return _open_folder(local)
     if local.suffix in READERS or path.startswith((".", "/", "~")) or path.count("/") > 1:
-        folder = next((parent for parent in local.parents if parent.is_dir()), Path("."))
-        names = sorted(str(folder / entry.name) for entry in folder.iterdir() if not entry.name.startswith("."))
-        raise DataError(f"data path {path}: there is no such file or folder. {did_you_mean(str(local), names)}")
+        missing = next(part for part in (*reversed(local.parents), local) if not part.exists())
+        near = did_you_mean(missing.name, _entries(missing.parent))
+        raise DataError(f"data path {path}: there is no {missing.name} in {missing.parent.resolve()}. {near}".rstrip())
     return _load("the hub", path)
+
+
+def _entries(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
 def _open_folder(folder: Path) -> DatasetDict:
@@ -87,9 +91,14 @@ def _load(what: str, *arguments: str, **options: object) -> DatasetDict:
     except Exception as error:  # datasets raises dozens of kinds; the first line says which
         cause = error.__cause__ or error
         line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        name = arguments[0] if what == "the hub" else what
-        hint = " It is no local file or folder either." if what == "the hub" else ""
-        raise DataError(f"data path {name} cannot be read from {what}: {line}{hint}") from error
+        if what == "the hub":
+            near = did_you_mean(arguments[0], ["digits", *_entries(Path())])
+            near = near if near.startswith("Did") else ""
+            raise DataError(
+                f"data path {arguments[0]} is no local file or folder, and cannot be read from the hub: {line.rstrip('.')}. {near}".rstrip()
+            ) from error
+        way = " Save it as UTF-8." if isinstance(cause, UnicodeDecodeError) else ""
+        raise DataError(f"data path {what} cannot be read: {line.rstrip('.')}.{way}") from error
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
 
 
@@ -104,7 +113,7 @@ def split_tables(tables: DatasetDict, split_column: str | None, names: dict[str,
         path: the source, for messages.
 
     Returns:
-        Tables by our names, and a sentence on what was held out, empty where nothing was.
+        Tables by our names, and a sentence on what was held out or not used, empty where nothing was.
 
     Raises:
         DataError: the column or a named split does not exist.
@@ -129,7 +138,9 @@ def split_tables(tables: DatasetDict, split_column: str | None, names: dict[str,
         if len(found) > 1 or named:
             raise DataError(f"data path {path} has no split called train, but {', '.join(map(str, found))}. Set splits: {{train: NAME}}.")
         named["train"] = next(iter(found.values()))
-    return _hold_out(named, seed)
+    unused = [str(name) for name, table in found.items() if not any(table is used for used in named.values())]
+    held, note = _hold_out(named, seed, path)
+    return held, "; ".join(part for part in (note, f"not used: the split {', '.join(unused)}" if unused else "") if part)
 
 
 def _by_value(table: Dataset, column: str) -> dict[str, Dataset]:
@@ -137,13 +148,15 @@ def _by_value(table: Dataset, column: str) -> dict[str, Dataset]:
     return {name: table.select([i for i, value in enumerate(values) if value == name]) for name in dict.fromkeys(values)}
 
 
-def _hold_out(named: dict[str, Dataset], seed: int) -> tuple[dict[str, Dataset], str]:
+def _hold_out(named: dict[str, Dataset], seed: int, path: str) -> tuple[dict[str, Dataset], str]:
     missing = [name for name in ("validation", "test") if name not in named]
     if not missing:
         return named, ""
+    if len(named["train"]) <= len(missing):
+        raise DataError(f"data path {path}: train has {len(named['train'])} rows, too few to hold out {' and '.join(missing)}.")
     train = named["train"].shuffle(seed=seed)
     size = max(round(len(train) * HELD_OUT), 1)
     for i, name in enumerate(missing):
-        named[name] = train.select(range(i * size, min((i + 1) * size, len(train))))
-    named["train"] = train.select(range(min(len(missing) * size, len(train)), len(train)))
+        named[name] = train.select(range(i * size, (i + 1) * size))
+    named["train"] = train.select(range(len(missing) * size, len(train)))
     return named, f"no {' and no '.join(missing)} split: {size} rows of train held out for each (seed {seed})"

@@ -1,0 +1,118 @@
+"""What several test files share: tiny CLIPs of four shapes with random weights, and pictures. Nothing here reaches the network."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when datasets is imported
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from cliptune.backbone import Backbone
+
+TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "vit": {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 3, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {**TEXT, "layers": 3},
+    },
+    "rn50": {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "head_width": 32},
+        "text_cfg": TEXT,
+    },
+    "siglip": {
+        "embed_dim": 96,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none"},
+        "text_cfg": {**TEXT, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+    },
+    "convnext": {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 64, "timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": "linear"},
+        "text_cfg": TEXT,
+    },
+}
+FAMILIES = tuple(CONFIGS)
+
+
+def write_model(folder: Path, config: dict[str, Any], seed: int = 0, **preprocess: Any) -> str:
+    """Write an architecture and seeded random weights into a folder, and give its `local-dir:` name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.3, 0.2], **preprocess}}
+    (folder / "open_clip_config.json").write_text(json.dumps(whole), encoding="utf-8")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+        for name, p in model.named_parameters():
+            if name.endswith("bn3.weight"):  # zero at random initialisation, which would hide all that comes before
+                torch.nn.init.ones_(p)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """From family to the `local-dir:` name of a tiny random model; read-only."""
+    root = tmp_path_factory.mktemp("models")
+    return {family: write_model(root / family, config) for family, config in CONFIGS.items()}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """Each of the four shapes in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def backbone(tiny: dict[str, str], family: str) -> Backbone:
+    """A fresh backbone of each family in turn, in evaluation mode."""
+    return Backbone(tiny[family]).eval()
+
+
+@pytest.fixture
+def vit(tiny: dict[str, str]) -> Backbone:
+    """A fresh ViT, in evaluation mode."""
+    return Backbone(tiny["vit"]).eval()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("datasets")
+    datasets.disable_progress_bars()
+
+
+def pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A smooth random picture, [height, width, 3], uint8."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def images_for(backbone: Backbone, count: int, seed: int = 0) -> torch.Tensor:
+    """Random pixels of the backbone's size, [count, 3, h, w], uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, *backbone.preprocess.size), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a small picture under the test's folder; its content follows from its name."""
+
+    def write(name: str) -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(24, 32, seed=sum(name.encode()))).save(file)
+        return file
+
+    return write
