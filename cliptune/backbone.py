@@ -25,6 +25,7 @@ from cliptune.preprocess import Preprocess, normalize
 
 NANO = Path(__file__).parent / "nano"
 SCHEMES = ("local-dir:", "hf-hub:")
+WEIGHTS = ("*.safetensors", "*.bin", "*.pth")  # what open_clip takes from a folder; without one it would go on with random weights
 
 
 class Backbone(Described, nn.Module):
@@ -124,6 +125,8 @@ def _resolve(name: str, pretrained: str | None) -> tuple[str, str]:
         raise ConfigError(
             f"backbone {name}: there is no open_clip_config.json in {source[10:]}. Give a folder that holds it and the weights."
         )
+    if source.startswith("local-dir:") and pretrained is None and not any(any(Path(source[10:]).glob(kind)) for kind in WEIGHTS):
+        raise ConfigError(f"backbone {name}: there are no weights in {source[10:]}. Set pretrained to a file, or to random to start from scratch.")
     if source.startswith(SCHEMES):
         return source, pretrained or "own"
     if source not in open_clip.list_models():
@@ -133,9 +136,10 @@ def _resolve(name: str, pretrained: str | None) -> tuple[str, str]:
         )
     if pretrained is None:
         config = _model_config(source)
-        tags = ", ".join([tag for tag in list_pretrained_tags_by_model(source) if not _activation_hint(source, tag, config)][:6]) or "none known"
+        tags = [tag for tag in list_pretrained_tags_by_model(source) if not _activation_hint(source, tag, config)]
+        listed = ", ".join(tags[:6]) or "none known"
         raise ConfigError(
-            f"backbone {name} needs weights. Set pretrained to a tag ({tags}), a .pt or .safetensors file, or random to start from scratch."
+            f"backbone {name} needs weights. Set pretrained to a tag ({listed}), a .pt or .safetensors file, or random to start from scratch."
         )
     return source, pretrained
 
@@ -146,7 +150,7 @@ def _model_config(source: str) -> dict[str, Any]:
     except Exception as error:
         raise ConfigError(f"backbone {source}: its configuration cannot be read: {_first_line(error)}.") from error
     if not config or "vision_cfg" not in config:
-        raise ConfigError(f"backbone {source}: its open_clip_config.json has no model_cfg with a vision_cfg, so it is no CLIP of open_clip.")
+        raise ConfigError(f"backbone {source}: its open_clip_config.json has no model_cfg with a vision_cfg: it is no CLIP of open_clip.")
     return dict(config)
 
 
@@ -204,6 +208,7 @@ def _create(source: str, image_size: int | None, patch_dropout: float | None, lo
                 source,
                 pretrained=tag,
                 load_weights=load or tag is not None,
+                require_pretrained=load,
                 force_image_size=image_size,
                 force_patch_dropout=patch_dropout,
                 pretrained_text=False,

@@ -39,7 +39,6 @@ def did_you_mean(word: str, options: Iterable[str], most: int = 8) -> str:
         One sentence, such as `Did you mean ViT-B-32?`, or `` when there are no options.
     """
     names = [str(option) for option in options]
-    by_lower = {name.lower(): name for name in names}
     near = _nearest(word, names)
     if near:
         return f"Did you mean {' or '.join(near)}?"

@@ -52,6 +52,7 @@ class AdaptModule(L.LightningModule):
         self.class_texts: list[list[str]] = []
         self.class_tokens: Tensor | None = None
         self.has_captions = False
+        self.seed = torch.initial_seed() % 2**32
         self.base_fingerprint = ""
         self._attached = False
         self._eval_class_rows: Tensor | None = None
@@ -111,6 +112,10 @@ class AdaptModule(L.LightningModule):
         if mode and self._attached:
             self.method.train_mode(self.backbone)
         return self
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make the towers' randomness (dropout, patch dropout) a function of seed and step, so that a resumed run draws the same."""
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on a batch of `TrainView`."""

@@ -1,7 +1,7 @@
 """What a backbone does to images and texts before its towers see them, read from the model's own configuration.
 
-Evaluation equals open_clip's `image_transform`, to 0.05 levels, on uint8 tensors; training is its random resized crop. Mean and
-std are applied on the device, by the backbone.
+Evaluation equals open_clip's `image_transform`, to a mean of 0.05 levels (0.2 for squashed portraits), on uint8 tensors; training is
+its random resized crop. Mean and std are applied on the device, by the backbone.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,0 +1,163 @@
+"""Side-by-side timing: two ways of doing the same work take turns in one process, so that load, heat and caches meet both.
+
+What is compared lives in the other files here. A figure is the ratio of each pair of neighbours, not of two separate runs.
+"""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("cliptune", "torch", "torchvision", "lightning", "open_clip_torch", "pillow", "numpy")
+
+
+@dataclass
+class Pairs:
+    """Seconds of A and of B, taken in turns."""
+
+    a: list[float] = field(default_factory=list)
+    b: list[float] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        """A over B of each pair."""
+        return [a / b for a, b in zip(self.a, self.b, strict=True)]
+
+
+@dataclass
+class Line:
+    """One line of a result.
+
+    Args:
+        case: what was compared.
+        pairs: the times.
+        items: images of each call, for images/s.
+        at_most: the goal for the median of A / B, where it is an upper bound.
+        at_least: the goal, where it is a lower bound.
+        notes: further figures, such as the peak memory of both.
+    """
+
+    case: str
+    pairs: Pairs
+    items: int
+    at_most: float | None = None
+    at_least: float | None = None
+    notes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def goal(self) -> str:
+        """The goal and whether it is met, in words."""
+        if self.at_most is None and self.at_least is None:
+            return ""
+        ratio = median(self.pairs.ratios)
+        met = ratio <= self.at_most if self.at_most is not None else ratio >= (self.at_least or 0)
+        bound = f"<= {self.at_most}" if self.at_most is not None else f">= {self.at_least}"
+        return f"{bound} {'met' if met else 'missed'}"
+
+
+def timed(call: Callable[[], object]) -> float:
+    """The seconds that a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def alternate(a: Callable[[], object], b: Callable[[], object], pairs: int, warmup: int = 2) -> Pairs:
+    """Time A B A B, after `warmup` pairs that do not count."""
+    for _ in range(warmup):
+        a(), b()
+    found = Pairs()
+    for _ in range(pairs):
+        found.a.append(timed(a))
+        found.b.append(timed(b))
+    return found
+
+
+def peak_alone(target: Callable[..., object], *arguments: object) -> float:
+    """Run a module's function in a process of its own.
+
+    Returns:
+        The MB that were resident at most, imports included.
+    """
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_of, (target, *arguments))
+
+
+def report(name: str, a: str, b: str, lines: list[Line]) -> None:
+    """Print a table, and write results/NAME.json with the machine and the versions.
+
+    Args:
+        name: of the file.
+        a: what A is.
+        b: what B is.
+        lines: the measurements.
+    """
+    notes = list(dict.fromkeys(key for line in lines for key in line.notes))
+    table = Table("case", f"{a}, images/s", f"{b}, images/s", f"time of {a} / {b}", "min", "max", "goal", *notes)
+    for line in lines:
+        rates = [line.items / median(seconds) for seconds in (line.pairs.a, line.pairs.b)]
+        ratios = line.pairs.ratios
+        figures = [f"{rate:.1f}" for rate in rates] + [f"{value:.3f}" for value in (median(ratios), min(ratios), max(ratios))]
+        table.add_row(line.case, *figures, line.goal, *(f"{line.notes[key]:.4g}" if key in line.notes else "" for key in notes))
+    Console(width=None if os.isatty(1) else 180).print(table)
+    found = {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": machine(),
+        "versions": versions(),
+        "a": a,
+        "b": b,
+        "lines": [_as_dict(line) for line in lines],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its cores, torch's threads, and the load by others."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    )
+    cpu = names[0] if names else platform.processor()
+    capability = torch.backends.cpu.get_cpu_capability()
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return {"cpu": cpu, "capability": capability, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _as_dict(line: Line) -> dict[str, Any]:
+    ratios = line.pairs.ratios
+    pairs = {side: [round(value, 6) for value in seconds] for side, seconds in asdict(line.pairs).items()}
+    summary = {"median": round(median(ratios), 4), "min": round(min(ratios), 4), "max": round(max(ratios), 4)}
+    return {"case": line.case, "ratio": summary, "goal": line.goal, "items": line.items, "seconds": pairs, **line.notes}
+
+
+def _peak_of(target: Callable[..., object], *arguments: object) -> float:
+    target(*arguments)
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # getrusage(2): bytes there, KB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
