@@ -42,6 +42,10 @@ class Backbone(Described, nn.Module):
         ConfigError: unknown name, tag or file; weights of another architecture or activation; a size that the patch does not divide.
     """
 
+    model: Any  # an open_clip model, which is typed by no common class
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         name: str = "nano",
@@ -126,7 +130,9 @@ def _resolve(name: str, pretrained: str | None) -> tuple[str, str]:
             f"backbone {name}: there is no open_clip_config.json in {source[10:]}. Give a folder that holds it and the weights."
         )
     if source.startswith("local-dir:") and pretrained is None and not any(any(Path(source[10:]).glob(kind)) for kind in WEIGHTS):
-        raise ConfigError(f"backbone {name}: there are no weights in {source[10:]}. Set pretrained to a file, or to random to start from scratch.")
+        raise ConfigError(
+            f"backbone {name}: there are no weights in {source[10:]}. Set pretrained to a file, or to random to start from scratch."
+        )
     if source.startswith(SCHEMES):
         return source, pretrained or "own"
     if source not in open_clip.list_models():
@@ -139,7 +145,8 @@ def _resolve(name: str, pretrained: str | None) -> tuple[str, str]:
         tags = [tag for tag in list_pretrained_tags_by_model(source) if not _activation_hint(source, tag, config)]
         listed = ", ".join(tags[:6]) or "none known"
         raise ConfigError(
-            f"backbone {name} needs weights. Set pretrained to a tag ({listed}), a .pt or .safetensors file, or random to start from scratch."
+            f"backbone {name} needs weights. Set pretrained to a tag ({listed}), a .pt or .safetensors file, "
+            "or random to start from scratch."
         )
     return source, pretrained
 
@@ -159,7 +166,8 @@ def _check_same_architecture(name: str, pretrained: str) -> None:
     for part in ("embed_dim", "vision_cfg", "text_cfg"):
         if ours.get(part) != theirs.get(part):
             raise ConfigError(
-                f"pretrained {pretrained} is not a {name}: its {part} is {theirs.get(part)}, not {ours.get(part)}. Leave name out to take its own."
+                f"pretrained {pretrained} is not a {name}: its {part} is {theirs.get(part)}, not {ours.get(part)}. "
+                "Leave name out to take its own."
             )
 
 
@@ -200,8 +208,7 @@ def _activation_hint(source: str, tag: str, config: dict[str, Any]) -> str:
 
 
 def _create(source: str, image_size: int | None, patch_dropout: float | None, load: bool, tag: str | None) -> nn.Module:
-    with warnings.catch_warnings():
-        # checked above, with the right name in the message
+    with warnings.catch_warnings():  # checked above, with the right name in the message
         warnings.filterwarnings("ignore", message=".*QuickGELU mismatch.*")
         try:
             model = open_clip.create_model(

@@ -30,7 +30,9 @@ class Watch:
     def callbacks(self, folder: str) -> list[Callback]:
         """The checkpoints `best` and `last` in the folder, and early stopping."""
         best = ModelCheckpoint(dirpath=folder, filename="best", monitor=self.monitor, mode="max", enable_version_counter=False)
-        last = ModelCheckpoint(dirpath=folder, filename="last", save_on_train_epoch_end=True, every_n_epochs=1, enable_version_counter=False)
+        last = ModelCheckpoint(
+            dirpath=folder, filename="last", save_on_train_epoch_end=True, every_n_epochs=1, enable_version_counter=False
+        )
         stop = [EarlyStopping(self.monitor, mode="max", patience=self.patience)] if self.patience is not None else []
         return [*stop, best, last]
 
@@ -49,8 +51,9 @@ class Floor(Callback):
         score = float(trainer.callback_metrics["val/score"])
         if score < self.floor * self.zero_shot and self.zero_shot - score > FALL:
             raise TrainingError(
-                f"validation fell to {score:.3f}, from {self.zero_shot:.3f} zero-shot (epoch {trainer.current_epoch + 1}). Lower the learning rate: "
-                "1e-5 or less for full fine-tuning of a real CLIP. The best checkpoint is kept; watch.floor: 0 goes on regardless."
+                f"validation fell to {score:.3f}, from {self.zero_shot:.3f} zero-shot (epoch {trainer.current_epoch + 1}). "
+                "Lower the learning rate: 1e-5 or less for full fine-tuning of a real CLIP. The best checkpoint is kept; "
+                "watch.floor: 0 goes on regardless."
             )
 
 

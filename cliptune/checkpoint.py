@@ -72,7 +72,9 @@ def check_is_ours(checkpoint: Any, name: str) -> None:
     if not isinstance(ours, dict):
         raise CheckpointError(f"{name} is no checkpoint of cliptune: it holds no recipe. Weights of a CLIP go into backbone.pretrained.")
     if ours.get("format", 0) > FORMAT:
-        raise CheckpointError(f"{name} was written by cliptune {ours.get('version')}, which is newer than this {cliptune.__version__}. Upgrade.")
+        raise CheckpointError(
+            f"{name} was written by cliptune {ours.get('version')}, which is newer than this {cliptune.__version__}. Upgrade."
+        )
 
 
 def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
@@ -87,8 +89,8 @@ def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
         difference = _difference(theirs[part], ours[part])
         if difference:
             raise CheckpointError(
-                f"the checkpoint is of another {part}: {difference}. Set it so, or start without --ckpt_path. To load another run's model for "
-                "use, see cliptune.load."
+                f"the checkpoint is of another {part}: {difference}. Set it so, or start without --ckpt_path. "
+                "To load another run's model for use, see cliptune.load."
             )
     if theirs["base_fingerprint"] != ours["base_fingerprint"]:
         raise CheckpointError(
@@ -125,7 +127,8 @@ def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
     base = backbone.fingerprint()
     if base != found["base_fingerprint"] and backbone.pretrained != "random":
         raise CheckpointError(
-            f"the checkpoint was trained on other weights of {backbone.name} ({found['base_fingerprint']}, not {base}). Give the same pretrained weights."
+            f"the checkpoint was trained on other weights of {backbone.name} ({found['base_fingerprint']}, not {base}). "
+            "Give the same pretrained weights."
         )
     method.attach(backbone, found["class_names"])
     state = checkpoint["state_dict"]

@@ -56,7 +56,6 @@ class Parser(LightningArgumentParser):
         raise ConfigError(shorten(message, keys, self.configs)) from ex
 
 
-
 class AdaptCLI(LightningCLI):
     """The four commands over one module and one data module."""
 
@@ -124,7 +123,9 @@ class AdaptCLI(LightningCLI):
             self.run.write_config(self.resolved)
         watch: Watch = self._get(self.config_init, "watch")
         self.clock, self.floor = Clock(), Floor(watch.floor)
-        callbacks = [self.clock, self.floor, progress(self.clock)] + (watch.callbacks(str(self.run.folder / "checkpoints")) if fitting else [])
+        callbacks = [self.clock, self.floor, progress(self.clock)] + (
+            watch.callbacks(str(self.run.folder / "checkpoints")) if fitting else []
+        )
         metrics = ResumableCSVLogger(self.run.folder)
         if self.resumed:
             metrics.keep_until(int(read(path)["global_step"]))
@@ -175,7 +176,9 @@ class AdaptCLI(LightningCLI):
         scores = Scores()
         began = time.perf_counter()
         with self.run.tidy():
-            found = getattr(self.trainer, command)(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False)[0]
+            found = getattr(self.trainer, command)(
+                self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
+            )[0]
         scores.seconds = time.perf_counter() - began
         if checkpoint is None:
             scores.zero_shot = found
@@ -256,7 +259,9 @@ def _check_one_device(trainer: Any) -> None:
     devices = trainer["devices"]
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).lstrip("-").isdigit() else 1
     if count not in (0, 1) or trainer["num_nodes"] != 1:
-        raise ConfigError(f"trainer.devices {devices} on {trainer['num_nodes']} node(s): this version trains on one device. Set trainer.devices to 1.")
+        raise ConfigError(
+            f"trainer.devices {devices} on {trainer['num_nodes']} node(s): this version trains on one device. Set trainer.devices to 1."
+        )
 
 
 def _cause(error: BaseException | None) -> CliptuneError | None:

@@ -61,7 +61,10 @@ def _screen(command: str, what: str, ckpt: str, training: bool = False) -> str:
     if training:
         parts.append(_TRAIN)
     parts.append(_RUN.format(ckpt=ckpt))
-    return "\n".join(parts) + f"\nEvery key: cliptune {command} --help-all. The resolved config of a run is its config.yaml, which runs as it is.\n"
+    return (
+        "\n".join(parts)
+        + f"\nEvery key: cliptune {command} --help-all. The resolved config of a run is its config.yaml, which runs as it is.\n"
+    )
 
 
 SCREENS = {

@@ -19,6 +19,7 @@ class Recall(Metric):
     images: list[Tensor]
     texts: list[Tensor]
     owners: list[Tensor]
+    count: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -75,7 +75,9 @@ class AdaptModule(L.LightningModule):
         if data is not None:
             self.class_names, self.class_texts, self.has_captions = data.class_names, data.class_texts, data.has_captions
         if self.objective.needs == "classes" and not self.class_names:
-            raise DataError(f"{type(self.objective).__name__} needs class labels, and the data has none. Set label_column, or use Contrastive.")
+            raise DataError(
+                f"{type(self.objective).__name__} needs class labels, and the data has none. Set label_column, or use Contrastive."
+            )
         self.attach()
 
     def attach(self) -> None:
@@ -128,8 +130,8 @@ class AdaptModule(L.LightningModule):
         loss: Tensor = self.objective(image_rows, text_rows, target, self.backbone.logit_scale, self.backbone.logit_bias)
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step}. Lower the learning rate, or train in 32-bit precision; the last good "
-                "checkpoint is kept."
+                f"the loss is {loss.item()} at step {self.global_step}. Lower the learning rate, or train in 32-bit precision; "
+                "the last good checkpoint is kept."
             )
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(image_rows))
         return loss

@@ -111,10 +111,10 @@ def _wrong_value(key: str, message: str) -> str:
     value = _given(message)
     if key in PARTS:
         base: Any = _find_class(PARTS[key])
-        names = [kind.__name__ for kind in _subclasses(base) if not inspect.isabstract(kind)]
+        known = [kind.__name__ for kind in _subclasses(base) if not inspect.isabstract(kind)]
         word = re.search(r"Expected a dot import path string: (\S+)", message) or re.search(r"Got value: (\S+)", message)
         if word:
-            return f"{key} {word[1]} is no class that is known here. {did_you_mean(word[1], names)}"
+            return f"{key} {word[1]} is no class that is known here. {did_you_mean(word[1], known)}"
     literal = re.search(r"Literal\[([^\]]+)\]", message)
     if literal:
         options = [option.strip(" '\"") for option in literal[1].split(",")]
@@ -132,5 +132,5 @@ def _given(message: str) -> str:
     return found[1].strip() if found else "wrong"
 
 
-def _subclasses(kind: type) -> list[type]:
+def _subclasses(kind: Any) -> list[type]:
     return [sub for child in kind.__subclasses__() for sub in (child, *_subclasses(child))]

@@ -97,14 +97,18 @@ def _grid(file: Path, images: Tensor, texts: list[str], truths: list[str], good:
     columns = min(COLUMNS, len(images))
     lines = -(-len(images) // columns)
     with plt.rc_context({"font.family": fonts_for([*texts, *truths])}):
-        figure, axes = plt.subplots(lines, columns, figsize=(2.1 * max(columns, 4), 2.75 * lines + 0.5), squeeze=False, constrained_layout=True)
+        figure, axes = plt.subplots(
+            lines, columns, figsize=(2.1 * max(columns, 4), 2.75 * lines + 0.5), squeeze=False, constrained_layout=True
+        )
         for axis in axes.flat:
             axis.axis("off")
         for axis, image, text, truth, right in zip(axes.flat, images, texts, truths, good, strict=False):
             axis.imshow(image.permute(1, 2, 0).numpy())
             axis.set_title(_wrapped(text), fontsize=8, color=RIGHT if right else WRONG, parse_math=False)
             if not right and truth:
-                axis.text(0.5, -0.04, _wrapped(truth), transform=axis.transAxes, ha="center", va="top", fontsize=7, color="#444", parse_math=False)
+                axis.text(
+                    0.5, -0.04, _wrapped(truth), transform=axis.transAxes, ha="center", va="top", fontsize=7, color="#444", parse_math=False
+                )
         figure.suptitle(title, fontsize=9, color="#444")
         figure.savefig(file, dpi=120)
         plt.close(figure)
@@ -123,7 +127,10 @@ def fonts_for(texts: Iterable[str]) -> list[str]:
     chosen = ["DejaVu Sans"]
     missing -= _characters(font_manager.findfont("DejaVu Sans"))
     if missing:
-        for entry in sorted(font_manager.fontManager.ttflist, key=lambda e: (e.style != "normal", abs(int(e.weight) - 400) if str(e.weight).isdigit() else 0)):
+        for entry in sorted(
+            font_manager.fontManager.ttflist,
+            key=lambda e: (e.style != "normal", abs(int(e.weight) - 400) if str(e.weight).isdigit() else 0),
+        ):
             if entry.name in chosen or not missing:
                 continue
             found = _characters(entry.fname) & missing
@@ -132,7 +139,9 @@ def fonts_for(texts: Iterable[str]) -> list[str]:
                 missing -= found
     if missing:
         some = "".join(chr(code) for code in sorted(missing)[:8])
-        log.warning(f"no installed font can draw {some!r}: pictures show boxes there. Install one, such as Noto Sans CJK (Debian: fonts-noto-cjk).")
+        log.warning(
+            f"no installed font can draw {some!r}: pictures show boxes there. Install one, such as Noto Sans CJK (Debian: fonts-noto-cjk)."
+        )
     return chosen
 
 

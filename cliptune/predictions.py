@@ -1,6 +1,7 @@
 """`predictions.csv`: what the model says of each image."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from cliptune.errors import ConfigError
 
 
-def write_predictions(folder: Path, batches: list[dict[str, Any]], class_names: list[str]) -> Path:
+def write_predictions(folder: Path, batches: Sequence[Any], class_names: list[str]) -> Path:
     """Write a row for each image: its number in the split, the class said, its probability, and the class in truth.
 
     Raises:

@@ -60,9 +60,7 @@ class Preprocess:
             resized = self._resize(image, [round(side * scale) for side in image.shape[1:]])
         return F.center_crop(resized, list(self.size))
 
-    def train(
-        self, image: Tensor, rng: np.random.Generator, scale: tuple[float, float] = (0.9, 1.0), flip: float = 0.0
-    ) -> Tensor:
+    def train(self, image: Tensor, rng: np.random.Generator, scale: tuple[float, float] = (0.9, 1.0), flip: float = 0.0) -> Tensor:
         """Crop at random, resize, perhaps mirror.
 
         Args:

@@ -80,7 +80,9 @@ class Run:
         pattern = re.compile(re.escape(self.name or "run") + r"(-\d+)?")
         found = [p for p in self.root.glob(f"*/checkpoints/{wanted}.ckpt") if pattern.fullmatch(p.parts[-3])]
         if not found:
-            raise CheckpointError(f"--ckpt_path {wanted}: no run called {self.name or 'run'} in {self.root} has a {wanted}.ckpt yet. Leave it out.")
+            raise CheckpointError(
+                f"--ckpt_path {wanted}: no run called {self.name or 'run'} in {self.root} has a {wanted}.ckpt yet. Leave it out."
+            )
         return max(found, key=lambda p: p.stat().st_mtime)
 
     def write_config(self, text: str) -> None:
@@ -98,12 +100,10 @@ class Run:
 def refittable(config: str) -> str:
     """A parser's dump without what belongs to one call only."""
     values = yaml.safe_load(config)
-    values.pop("ckpt_path", None)
-    values.pop("verbose", None)
-    values.pop("return_predictions", None)
-    values.pop("weights_only", None)
-    values.pop("config", None)
-    return f"# The resolved config of this run. Again: cliptune fit --config config.yaml\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}"
+    for key in ("ckpt_path", "verbose", "return_predictions", "weights_only", "config"):
+        values.pop(key, None)
+    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return f"# The resolved config of this run. Again: cliptune fit --config config.yaml\n{body}"
 
 
 def versions() -> dict[str, str]:

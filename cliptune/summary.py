@@ -65,7 +65,7 @@ def summarise(cli: AdaptCLI, scores: Scores) -> dict[str, Any]:
         "versions": versions(),
     }
     if training:
-        best = next(c for c in cli.trainer.checkpoint_callbacks if getattr(c, "monitor", None))
+        best: Any = next(c for c in cli.trainer.checkpoint_callbacks if getattr(c, "monitor", None))
         summary["best"] = {"monitor": best.monitor, "score": float(best.best_model_score)}
         summary["epochs"] = cli.trainer.current_epoch
         summary["images_per_second"] = round(cli.clock.images_per_second, 1)
@@ -98,8 +98,10 @@ def print_table(summary: dict[str, Any], folder: Path) -> None:
     lines = []
     if summary["command"] == "fit":
         share = f"{counts['parameters_learned']:,} of {counts['parameters_all']:,} parameters learned"
-        lines.append(f"{share}; {seconds['fit']:.0f} s of training at {summary['images_per_second']:.0f} images/s, "
-                     f"{summary['waiting_for_data']:.0%} of it waiting for data")
+        lines.append(
+            f"{share}; {seconds['fit']:.0f} s of training at {summary['images_per_second']:.0f} images/s, "
+            f"{summary['waiting_for_data']:.0%} of it waiting for data"
+        )
     lines.append(f"{seconds['total']:.0f} s in all, peak memory {summary['peak_memory_mb']:,.0f} MB")
     lines += summary["data"]["notes"]
     lines.append(f"run folder: {folder}")

@@ -3,7 +3,19 @@
 from torch import nn
 
 # What comes after the blocks; every other parameter outside them comes before.
-HEAD_PARTS = ("proj", "ln_post", "ln_final", "text_projection", "head", "attnpool", "attn_pool", "norm", "fc_norm", "pooler", "final_layer_norm")
+HEAD_PARTS = (
+    "proj",
+    "ln_post",
+    "ln_final",
+    "text_projection",
+    "head",
+    "attnpool",
+    "attn_pool",
+    "norm",
+    "fc_norm",
+    "pooler",
+    "final_layer_norm",
+)
 OUTSIDE_TEXT = ("visual", "logit_scale", "logit_bias")  # parts of a plain CLIP that are not its text tower
 
 

@@ -1,5 +1,7 @@
-"""From rows to batches: which rows, in which order, seen how. All randomness is a function of (seed, epoch, row), so a run
-that was killed and resumed sees what it would have seen."""
+"""From rows to batches: which rows, in which order, seen how.
+
+All randomness is a function of (seed, epoch, row), so a run that was killed and resumed sees what it would have seen.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -105,6 +107,7 @@ class TrainView:
         self.texts, self.scale, self.flip, self.seed = texts, scale, flip, seed
 
     def __call__(self, items: list[tuple[int, int, Row]]) -> Batch:
+        """Decode, augment, draw texts, stack."""
         images, texts, identity = [], [], []
         for epoch, number, row in items:
             rng = np.random.default_rng((self.seed, epoch, number))
@@ -129,6 +132,7 @@ class EvalView:
         self.preprocess, self.class_number, self.captions = preprocess, class_number, captions
 
     def __call__(self, items: list[tuple[int, int, Row]]) -> Batch:
+        """Decode, transform, tokenize, stack."""
         images = [self.preprocess.eval(decode(row.image, row.key)) for _, _, row in items]
         batch = Batch(images=torch.stack(images), label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
         if self.captions:

@@ -60,7 +60,8 @@ def find_columns(table: Dataset, image: str | None, caption: str | None, label: 
         raise DataError(f"data path {path} has no column of images or of image paths; it has {have}. Set image_column.")
     if not _may_be_image(table.features[chosen["image"]]):
         raise DataError(
-            f"data path {path}: the image column {chosen['image']} holds {_type(table, chosen['image'])}, not images or their paths. Set image_column."
+            f"data path {path}: the image column {chosen['image']} holds {_type(table, chosen['image'])}, not images or their paths. "
+            "Set image_column."
         )
     if chosen["caption"] is not None and not _is_text(table.features[chosen["caption"]]):
         raise DataError(

@@ -12,14 +12,14 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 def digits() -> DatasetDict:
     """1,797 pictures of 8 x 8 pixels: of every five, three are for training, one for validation, one for the test."""
-    from PIL import Image as PIL
+    from PIL.Image import fromarray
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     pngs = []
     for picture in bunch.images:
         buffer = io.BytesIO()
-        PIL.fromarray((picture * 255 / 16).round().astype("uint8")).save(buffer, format="PNG")
+        fromarray((picture * 255 / 16).round().astype("uint8")).save(buffer, format="PNG")
         pngs.append({"bytes": buffer.getvalue(), "path": None})
     features = Features({"image": Image(decode=False), "label": ClassLabel(names=list(NAMES))})
     rows = Dataset.from_dict({"image": pngs, "label": bunch.target.tolist()}, features=features)

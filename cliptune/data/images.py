@@ -121,7 +121,9 @@ class ImageTextData(L.LightningDataModule):
             self.notes.append(f"{path}: {note}")
         empty = [name for name, split in found.items() if not len(split)]
         if empty:
-            raise DataError(f"data path {path}: the {empty[0]} split has no row with an image and a caption or label. Set splits or caption_column.")
+            raise DataError(
+                f"data path {path}: the {empty[0]} split has no row with an image and a caption or label. Set splits or caption_column."
+            )
         return found
 
     def _name_classes(self, sources: list[dict[str, Split]]) -> None:
@@ -141,7 +143,8 @@ class ImageTextData(L.LightningDataModule):
                     self.class_number = {}
                     return
                 raise DataError(
-                    f"the labels are numbers ({', '.join(sorted(seen)[:5])}) without names. Set class_names to a list, or to a file with a name per line."
+                    f"the labels are numbers ({', '.join(sorted(seen)[:5])}) without names. "
+                    "Set class_names to a list, or to a file with a name per line."
                 )
             odd = [label for label in seen if not label.lstrip("-").isdigit() or not 0 <= int(label) < len(given)]
             if odd:
@@ -204,7 +207,9 @@ class ImageTextData(L.LightningDataModule):
         labels = [label for split in self._splits["train"] for label in split.labels()]
         extra = [label for label in dict.fromkeys(labels) if label not in self.class_number]
         if extra and self.needs == "classes":
-            raise DataError(f"the training label {extra[0]!r} is no class of {self.eval_path}. Train on the same classes, or with Contrastive.")
+            raise DataError(
+                f"the training label {extra[0]!r} is no class of {self.eval_path}. Train on the same classes, or with Contrastive."
+            )
         names = {**self.class_number, **{label: len(self.class_number) + i for i, label in enumerate(extra)}}
         texts = [[t.replace("{}", label.replace("_", " ")) for t in self.templates] for label in extra]
         return names, self.class_texts + texts

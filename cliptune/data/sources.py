@@ -102,7 +102,9 @@ def _load(what: str, *arguments: str, **options: object) -> DatasetDict:
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
 
 
-def split_tables(tables: DatasetDict, split_column: str | None, names: dict[str, str], seed: int, path: str) -> tuple[dict[str, Dataset], str]:
+def split_tables(
+    tables: DatasetDict, split_column: str | None, names: dict[str, str], seed: int, path: str
+) -> tuple[dict[str, Dataset], str]:
     """Name the splits train, validation and test, and hold out of train what is missing.
 
     Args:

@@ -101,8 +101,8 @@ class Full(Method):
             _, count = T.depths(tower)
             if self.train_last is None:
                 tower.train()
-                if tower is backbone.model and "image" not in self.names:
-                    backbone.model.visual.eval()
+                if "image" not in self.names:  # a plain CLIP as text tower holds the image tower
+                    backbone.towers()["image"].eval()
                 continue
             for _, block in T.blocks(tower)[count - self.train_last :]:
                 block.train()
