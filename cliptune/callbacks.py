@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from cliptune.errors import ConfigError, TrainingError
+from cliptune.errors import ConfigError, TrainingError, did_you_mean
 
 FALL = 0.05  # a fall of fewer points than this is noise on small validation sets
 
@@ -38,14 +38,20 @@ class Watch:
 
 
 class Floor(Callback):
-    """Ends training when validation falls far below zero-shot: the learning rate is wrong, and going on would hide it."""
+    """Ends training when validation falls far below zero-shot: the learning rate is wrong, and going on would hide it.
 
-    def __init__(self, floor: float) -> None:
-        self.floor = floor
+    Refuses at the first evaluation to watch a metric that is not there.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.monitor, self.floor = watch.monitor, watch.floor
         self.zero_shot: float | None = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare with zero-shot, where that is known."""
+        known = [name for name in trainer.callback_metrics if name.startswith("val/")]
+        if self.monitor not in known:
+            raise ConfigError(f"watch: monitor {self.monitor} is no metric of this data. {did_you_mean(self.monitor, known)}")
         if trainer.state.fn != "fit" or trainer.sanity_checking or not self.zero_shot:
             return
         score = float(trainer.callback_metrics["val/score"])

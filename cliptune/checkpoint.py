@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from cliptune.module import AdaptModule
 
 FORMAT = 1  # raised when an old reader would misread a new checkpoint
+RECIPE = ("backbone", "base_fingerprint", "method", "objective", "class_names", "class_texts")  # what a reader cannot do without
 
 
 def learned_state(method: Method, backbone: Backbone) -> dict[str, Tensor]:
-    """The tensors that training changed, by their names in the module."""
-    learned = set(method.learned(backbone))
+    """The tensors that training changed, by their names in the module; all of a CLIP that started from random weights."""
+    learned = set(backbone.state_dict() if _is_random(backbone) else method.learned(backbone))
     state = {f"backbone.{name}": value for name, value in backbone.state_dict().items() if name in learned}
     return {**state, **{f"method.{name}": value for name, value in method.state_dict().items()}}
 
@@ -40,8 +41,8 @@ def recipe(module: AdaptModule) -> dict[str, Any]:
         "method": module.method.describe(),
         "objective": module.objective.describe(),
         "preprocess": plain(module.backbone.preprocess.config),
-        "class_names": list(module.class_names),
-        "class_texts": [list(texts) for texts in module.class_texts],
+        "class_names": plain(module.class_names),
+        "class_texts": plain(module.class_texts),
     }
 
 
@@ -52,12 +53,14 @@ def read(path: str | Path) -> dict[str, Any]:
         CheckpointError: there is no such file, or it is no checkpoint of cliptune.
     """
     if not Path(path).is_file():
-        raise CheckpointError(f"there is no checkpoint {path}.")
+        raise CheckpointError(f"there is no checkpoint {path}. Give a run folder, or a .ckpt file in its checkpoints.")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler refuses in many ways
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {line}") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}): it is damaged, or holds more than plain data, "
+            "which could run code. Give one that cliptune wrote."
+        ) from error
     check_is_ours(found, str(path))
     return dict(found)
 
@@ -75,6 +78,9 @@ def check_is_ours(checkpoint: Any, name: str) -> None:
         raise CheckpointError(
             f"{name} was written by cliptune {ours.get('version')}, which is newer than this {cliptune.__version__}. Upgrade."
         )
+    lacking = [key for key in RECIPE if key not in ours] + ["state_dict"] * ("state_dict" not in checkpoint)
+    if lacking:
+        raise CheckpointError(f"{name} is no whole checkpoint of cliptune: it lacks {', '.join(lacking)}. Give one that cliptune wrote.")
 
 
 def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
@@ -92,24 +98,29 @@ def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
                 f"the checkpoint is of another {part}: {difference}. Set it so, or start without --ckpt_path. "
                 "To load another run's model for use, see cliptune.load."
             )
-    if theirs["base_fingerprint"] != ours["base_fingerprint"]:
+    if theirs["base_fingerprint"] != ours["base_fingerprint"] and not _is_random(module.backbone):
         raise CheckpointError(
             f"the checkpoint was trained on other weights of {ours['backbone']['arguments']['name']} "
             f"({theirs['base_fingerprint']}, not {ours['base_fingerprint']}). Give the same pretrained weights."
         )
-    check_keys(set(checkpoint["state_dict"]), set(learned_state(module.method, module.backbone)))
+    check_state(checkpoint["state_dict"], learned_state(module.method, module.backbone))
 
 
-def check_keys(theirs: set[str], ours: set[str]) -> None:
-    """Refuse a state with keys missing or unknown.
+def check_state(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> None:
+    """Refuse a state with keys missing or unknown, or of another shape.
 
     Raises:
         CheckpointError: naming the first few.
     """
-    missing, unknown = sorted(ours - theirs)[:3], sorted(theirs - ours)[:3]
-    if missing or unknown:
-        parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has the unknown {', '.join(unknown)}"] * bool(unknown)
-        raise CheckpointError(f"the checkpoint {' and '.join(parts)}. It does not fit this model.")
+    shapes = [
+        f"{key} {tuple(theirs[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in ours.items()
+        if key in theirs and theirs[key].shape != value.shape
+    ]
+    found = {"lacks": sorted(ours.keys() - theirs.keys()), "has the unknown": sorted(theirs.keys() - ours.keys()), "has": shapes}
+    parts = [f"{lead} {', '.join(keys[:3])}" for lead, keys in found.items() if keys]
+    if parts:
+        raise CheckpointError(f"the checkpoint {' and '.join(parts)}. It does not fit this model: give the model that it was trained on.")
 
 
 def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
@@ -125,17 +136,22 @@ def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
     backbone: Backbone = build(found["backbone"])
     method: Method = build(found["method"])
     base = backbone.fingerprint()
-    if base != found["base_fingerprint"] and backbone.pretrained != "random":
+    if base != found["base_fingerprint"] and not _is_random(backbone):
         raise CheckpointError(
             f"the checkpoint was trained on other weights of {backbone.name} ({found['base_fingerprint']}, not {base}). "
-            "Give the same pretrained weights."
+            f"Put those back to {backbone.pretrained or backbone.name}."
         )
     method.attach(backbone, found["class_names"])
     state = checkpoint["state_dict"]
-    check_keys(set(state), set(learned_state(method, backbone)))
+    check_state(state, learned_state(method, backbone))
     for prefix, part in (("backbone.", backbone), ("method.", method)):
         part.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}, strict=False)
     return backbone.requires_grad_(False).eval(), method.requires_grad_(False).eval()
+
+
+def _is_random(backbone: Backbone) -> bool:
+    """Whether nobody can make the base weights again, so that a checkpoint must hold those that do not learn too."""
+    return backbone.pretrained == "random"
 
 
 def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:

@@ -99,12 +99,15 @@ class AdaptCLI(LightningCLI):
             "predict": given | {"return_predictions", "weights_only"},
         }
 
+    def _parse_ckpt_path(self) -> None:
+        """Leave the config as the user gave it: Lightning would read hyperparameters from the checkpoint over it."""
+
     def before_instantiate_classes(self) -> None:
         """Keep the resolved config, as it is before objects are made of it."""
         config = self.config[self.subcommand]
-        self.resolved = refittable(self._parser(self.subcommand).dump(config, skip_none=False))
         if config.run.name is None:
             config.run.name = self.name
+        self.resolved = refittable(self._parser(self.subcommand).dump(config, skip_none=False))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Make the run folder, and the trainer that writes into it."""
@@ -115,6 +118,7 @@ class AdaptCLI(LightningCLI):
         if wanted is not None:
             path = self.run.find_checkpoint(str(wanted), "last" if fitting else "best")
             self.config_init[self.subcommand]["ckpt_path"] = str(path)
+            step = int(read(path)["global_step"])
             self.resumed = fitting
         if self.resumed and path.parent.name == "checkpoints":
             self.run.folder = path.parents[1]  # a resumed run goes on in its own folder
@@ -122,13 +126,13 @@ class AdaptCLI(LightningCLI):
             self.run.create()
             self.run.write_config(self.resolved)
         watch: Watch = self._get(self.config_init, "watch")
-        self.clock, self.floor = Clock(), Floor(watch.floor)
-        callbacks = [self.clock, self.floor, progress(self.clock)] + (
-            watch.callbacks(str(self.run.folder / "checkpoints")) if fitting else []
-        )
+        self.clock, self.floor = Clock(), Floor(watch)
+        callbacks: list[Any] = [self.clock, progress(self.clock)]
+        if fitting:
+            callbacks += [self.floor, *watch.callbacks(str(self.run.folder / "checkpoints"))]
         metrics = ResumableCSVLogger(self.run.folder)
         if self.resumed:
-            metrics.keep_until(int(read(path)["global_step"]))
+            metrics.keep_until(step)
         loggers = [metrics, TensorBoardLogger(self.run.folder, name="", version="tensorboard")]
         trainer_config = dict(self._get(self.config_init, "trainer", default={}))
         own = trainer_config.pop("callbacks", None) or []

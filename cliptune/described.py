@@ -36,13 +36,20 @@ def build(description: dict[str, Any]) -> Any:
     """
     module, _, name = str(description["class"]).rpartition(".")
     if module.split(".")[0] != "cliptune":
-        raise CheckpointError(f"the checkpoint names the class {description['class']}; only cliptune's own are built from a checkpoint.")
+        raise CheckpointError(
+            f"the checkpoint names the class {description['class']}; only cliptune's own are built from a checkpoint. "
+            "Make the model in code, and load with AdaptModule.load_learned."
+        )
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         raise CheckpointError(f"this version of cliptune has no {description['class']}. The checkpoint is of another version.") from None
     if not (isinstance(kind, type) and issubclass(kind, Described)):
         raise CheckpointError(f"the checkpoint names {description['class']}, which is no part of a model.")
+    try:
+        inspect.signature(kind.__init__).bind(None, **description["arguments"])
+    except TypeError as error:
+        raise CheckpointError(f"this version's {name} does not fit: {error}. The checkpoint is of another version.") from None
     return kind(**description["arguments"])
 
 
@@ -52,4 +59,6 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if callable(getattr(value, "item", None)):  # a scalar of numpy or torch, which np.float64 is though it is a float too
+        return value.item()
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -23,8 +23,8 @@ class ResumableCSVLogger(CSVLogger):
             file.unlink()
 
     def keep_until(self, step: int) -> None:
-        """Write the earlier rows again, up to the step that training goes on from."""
-        rows = [{key: value for key, value in row.items() if value} for row in self._earlier if int(row["step"]) <= step]
+        """Write the rows of the earlier steps again; those from the step that training goes on from are written anew."""
+        rows = [{key: value for key, value in row.items() if value} for row in self._earlier if int(row["step"]) < step]
         self.experiment.metrics = [*rows, *self.experiment.metrics]
         self._earlier = []
         self.save()

@@ -61,5 +61,6 @@ def _ranks(queries: Tensor, candidates: Tensor, query_of: Tensor, candidate_of: 
         scores = rows @ candidates.T  # [block, N]
         right = owner[:, None] == candidate_of[None]
         best = scores.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-        ranks.append((~(scores < best) & ~right).sum(dim=1))  # so written, not-a-number is never found
+        before = (~(scores < best) & ~right).sum(dim=1)  # so written, not-a-number comes before all
+        ranks.append(before.masked_fill(~right.any(dim=1), max(RECALL_AT)))  # what has no right candidate is never found
     return torch.cat(ranks)

@@ -40,14 +40,14 @@ class AdaptModule(L.LightningModule):
         method: Method,
         objective: Objective,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-5, weight_decay=0.1),
-        schedule: Schedule | None = None,
+        schedule: Schedule = Schedule(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.method = method
         self.objective = objective
         self.optimizer = optimizer
-        self.schedule = schedule or Schedule()
+        self.schedule = schedule
         self.class_names: list[str] = []
         self.class_texts: list[list[str]] = []
         self.class_tokens: Tensor | None = None

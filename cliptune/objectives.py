@@ -101,7 +101,8 @@ class CrossEntropy(Objective):
     def forward(self, image_rows: Tensor, text_rows: Tensor, target: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Give the loss of a batch of labelled images; see `Objective.forward`."""
         logits = similarity(image_rows, text_rows, scale, bias)  # [B, C]
-        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing, ignore_index=-1)
+        total = F.cross_entropy(logits, target, label_smoothing=self.label_smoothing, ignore_index=-1, reduction="sum")
+        return total / (target != -1).sum().clamp(min=1)  # reduction="mean" is not a number where no label is known
 
 
 def matches(identities: Tensor) -> Tensor:

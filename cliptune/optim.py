@@ -1,6 +1,8 @@
 """The optimizer over a method's groups, and the schedule of its learning rate."""
 
+from dataclasses import dataclass
 from math import cos, pi
+from typing import Literal
 
 from lightning.pytorch.cli import OptimizerCallable
 from torch.optim import Optimizer
@@ -10,6 +12,7 @@ from cliptune.errors import ConfigError
 from cliptune.methods.base import Group
 
 
+@dataclass(frozen=True)
 class Schedule:
     """Linear warm-up, then a cosine down to `final`.
 
@@ -19,12 +22,17 @@ class Schedule:
         final: share of the learning rate that is left at the end.
     """
 
-    def __init__(self, warmup: float = 0.1, decay: str = "cosine", final: float = 0.0) -> None:
-        if not 0 <= warmup < 1:
-            raise ConfigError(f"schedule: warmup {warmup} is not in 0..1. It is a share of all steps: take 0.1.")
-        if decay not in ("cosine", "constant"):
-            raise ConfigError(f"schedule: decay {decay!r} is not known. Take cosine or constant.")
-        self.warmup, self.decay, self.final = warmup, decay, final
+    warmup: float = 0.1
+    decay: Literal["cosine", "constant"] = "cosine"
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"schedule: warmup {self.warmup} is not in 0..1. It is a share of all steps: take 0.1.")
+        if self.decay not in ("cosine", "constant"):
+            raise ConfigError(f"schedule: decay {self.decay!r} is not known. Take cosine or constant.")
+        if not 0 <= self.final <= 1:
+            raise ConfigError(f"schedule: final {self.final} is not in 0..1. It is a share of the learning rate: take 0.")
 
     def factor(self, step: int, steps: int) -> float:
         """The factor on the learning rate at a step of `steps`."""
@@ -42,7 +50,6 @@ def build_optimizer(optimizer: OptimizerCallable, groups: list[Group]) -> Optimi
     built = optimizer([dict(group) for group in groups])
     for group in built.param_groups:
         group["lr"] *= group.pop("lr_factor")
-        group["initial_lr"] = group["lr"]
         if not group.pop("decay"):
             group["weight_decay"] = 0.0
     return built

@@ -1,5 +1,7 @@
 """Where a tower's blocks are, read from its structure: open_clip's ViT, ResNet and text towers, timm's and Hugging Face's alike."""
 
+import re
+
 from torch import nn
 
 # What comes after the blocks; every other parameter outside them comes before.
@@ -11,8 +13,10 @@ HEAD_PARTS = (
     "head",
     "attnpool",
     "attn_pool",
+    "final_conv",
     "norm",
     "fc_norm",
+    "fc",
     "pooler",
     "final_layer_norm",
 )
@@ -24,7 +28,7 @@ def blocks(tower: nn.Module) -> list[tuple[str, nn.Module]]:
 
     ResNet's four layers, ConvNeXt's stages; otherwise the children of the largest list of modules.
     """
-    layers = [(f"layer{i}", getattr(tower, f"layer{i}")) for i in range(1, 5) if hasattr(tower, f"layer{i}")]
+    layers = [(name, module) for name, module in tower.named_modules() if re.fullmatch(r"(trunk\.)?layer[1-4]", name)]
     if layers:
         return layers
     lists = [
@@ -54,16 +58,18 @@ def depths(tower: nn.Module) -> tuple[dict[str, int], int]:
     for name in parameters(tower):
         inside = [i for i, block in enumerate(order, start=1) if name.startswith(block + ".")]
         parts = name.split(".")
-        head = any(part in HEAD_PARTS for part in parts) and not any("embed" in part for part in parts)
-        found[name] = inside[0] if inside else (len(order) + 1 if head else 0)
+        telling = [part in HEAD_PARTS for part in parts if part in HEAD_PARTS or "embed" in part]  # patch_embed.proj is no head
+        found[name] = inside[0] if inside else (len(order) + 1 if telling and telling[0] else 0)
     return found, len(order)
 
 
 def decays(tower: nn.Module) -> set[str]:
-    """The names of the parameters that weight decay is right for: matrices and kernels, not norms, biases or embeddings."""
+    """The names of the parameters that weight decay is right for: matrices and kernels, not norms, scales, biases or embeddings."""
     embeddings = {f"{name}.weight" for name, module in tower.named_modules() if isinstance(module, nn.Embedding)}
     return {
         name
         for name, p in parameters(tower).items()
-        if p.ndim > 1 and name not in embeddings and "embed" not in name.split(".")[-1] and "token" not in name.split(".")[-1]
+        if sum(size > 1 for size in p.shape) > 1  # a scale of channels may be [C, 1, 1]
+        and name not in embeddings
+        and not any(word in name.split(".")[-1] for word in ("embed", "token", "bias"))  # swin's bias table is [N, heads]
     }

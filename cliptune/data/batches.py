@@ -62,10 +62,11 @@ class Order(Sampler[list[Place]]):
         batch_size: rows of a batch.
         shuffle: a new order each epoch, by the seed; and the last, smaller batch is left out.
         seed: of the order.
+        epoch: the first one. Lightning tells of the next ones, but of a resumed run's first only after workers have begun on it.
     """
 
-    def __init__(self, rows: int, batch_size: int, shuffle: bool, seed: int) -> None:
-        self.rows, self.batch_size, self.shuffle, self.seed, self.epoch = rows, batch_size, shuffle, seed, 0
+    def __init__(self, rows: int, batch_size: int, shuffle: bool, seed: int, epoch: int = 0) -> None:
+        self.rows, self.batch_size, self.shuffle, self.seed, self.epoch = rows, batch_size, shuffle, seed, epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
@@ -115,7 +116,8 @@ class TrainView:
             if self.texts:
                 options = row.captions or self.class_texts[self.class_number[str(row.label)]]
                 texts.append(options[rng.integers(len(options))])
-                identity.append([-1 if row.label is None else _number(row.label), _number(texts[-1]), _number(row.key)])
+                label = _number(row.label) if row.label in self.class_number else -1  # type: ignore[arg-type]
+                identity.append([label, _number(texts[-1]), _number(row.key)])
         batch = Batch(images=torch.stack(images), label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
         if self.texts:
             distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}

@@ -1,10 +1,14 @@
 """Which column holds the image, the captions and the label: found from names and types, or as set; and reading rows of them."""
 
+import os
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
@@ -69,7 +73,7 @@ def find_columns(table: Dataset, image: str | None, caption: str | None, label: 
             "Set caption_column to a column of words, or to null for none."
         )
     if chosen["caption"] is None and chosen["label"] is None and label == "auto":  # a label of the wrong type is the likely cause
-        chosen["label"] = next((name for name in table.column_names if name.lower() in NAMES["label"]), None)
+        chosen["label"] = next((name for name in table.column_names if name.strip().lower() in NAMES["label"]), None)
     if chosen["label"] is not None and not _is_label(table.features[chosen["label"]]):
         raise DataError(
             f"data path {path}: the label column {chosen['label']} holds {_type(table, chosen['label'])}, not words or whole numbers. "
@@ -89,7 +93,7 @@ def _detect(table: Dataset, role: str) -> str | None:
         typed = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
         if typed:
             return "image" if "image" in typed else typed[0]
-    named = [name for known in NAMES[role] for name in table.column_names if name.lower() == known]
+    named = [name for known in NAMES[role] for name in table.column_names if name.strip().lower() == known]
     fits = {"image": _is_image, "caption": lambda t, n: True, "label": lambda t, n: _is_label(t.features[n])}[role]
     return next((name for name in named if fits(table, name)), None)
 
@@ -134,22 +138,20 @@ class Split:
     Args:
         table: the rows.
         columns: what is where.
-        root: the folder that image paths are relative to.
+        roots: the folders that image paths may be relative to; the first that has the image.
         name: the source and split, for messages and keys.
     """
 
-    def __init__(self, table: Dataset, columns: Columns, root: Path, name: str) -> None:
-        self.columns, self.root, self.name = columns, root, name
+    def __init__(self, table: Dataset, columns: Columns, roots: Sequence[Path], name: str) -> None:
+        self.columns, self.roots, self.name = columns, roots, name
         kept = [c for c in (columns.image, columns.caption, columns.label) if c]
         table = table.select_columns(list(dict.fromkeys(kept)))
         if isinstance(table.features[columns.image], datasets.Image):
             table = table.cast_column(columns.image, datasets.Image(decode=False))
         feature = table.features[columns.label] if columns.label else None
-        self.label_names: list[str] | None = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+        self.label_names: list[str] | None = [_word(name) for name in feature.names] if isinstance(feature, datasets.ClassLabel) else None
         self.labels_are_text = self.label_names is not None or (feature is not None and _is_text(feature))
-        usable = _usable(table, columns)
-        self.left_out = len(table) - len(usable)
-        self.table = table.select(usable) if self.left_out else table
+        self.table = table
 
     def __len__(self) -> int:
         return len(self.table)
@@ -161,7 +163,7 @@ class Split:
         if self.label_names is not None:
             return self.label_names
         values = self.table.with_format("arrow")[self.columns.label][:]
-        return [str(value) for value in pc.unique(values).to_pylist() if value is not None]
+        return list(dict.fromkeys(_word(value) for value in pc.unique(values).to_pylist() if value is not None))
 
     def read(self, rows: list[int]) -> list[Row]:
         """Fetch rows by number, in one read."""
@@ -176,13 +178,21 @@ class Split:
 
     def _image(self, value: Any) -> bytes | str:
         if isinstance(value, dict):
-            value = value["bytes"] if value.get("bytes") is not None else value["path"]
-        return value if isinstance(value, bytes) else str(self.root / value)
+            value = value["bytes"] if value.get("bytes") is not None else value.get("path")
+        if isinstance(value, bytes):
+            return value
+        paths = [root / os.path.expanduser(value) for root in self.roots]  # noqa: PTH111  # Path's own fails for ~x where there is no user x
+        return str(next((path for path in paths[:-1] if path.exists()), paths[-1]))
 
     def _label(self, value: Any) -> str | None:
         if value is None or (self.label_names is not None and value < 0):  # -1 is how test splits on the hub hide their labels
             return None
-        return self.label_names[value] if self.label_names is not None else str(value)
+        return self.label_names[value] if self.label_names is not None else _word(value)
+
+
+def _word(label: Any) -> str:
+    """A label as text: booleans count as 0 and 1, and the same word is the same, however its accents and syllables are composed."""
+    return unicodedata.normalize("NFC", str(int(label) if isinstance(label, bool) else label))
 
 
 def _texts(value: Any) -> list[str]:
@@ -190,21 +200,41 @@ def _texts(value: Any) -> list[str]:
     return [text.strip() for text in texts if text and text.strip()]
 
 
-def _usable(table: Dataset, columns: Columns) -> list[int]:
+def check_has(table: Dataset, columns: Columns, what: str) -> None:
+    """Raise DataError where a split lacks a column that train has."""
+    for name in (columns.image, columns.caption, columns.label):
+        if name is not None and name not in table.column_names:
+            raise DataError(f"data path {what} has no column {name}, which train has. It has {', '.join(table.column_names)}.")
+
+
+def usable_rows(table: Dataset, columns: Columns) -> Dataset:
     """The rows that have an image, and a caption where captions are used, else a label."""
     arrow = table.with_format("arrow")
     image = arrow[columns.image][:]
-    mask = pc.is_valid(image)
-    if "struct" in str(image.type):
-        mask = pc.and_(mask, pc.or_(pc.is_valid(pc.struct_field(image, "bytes")), pc.is_valid(pc.struct_field(image, "path"))))
+    mask = _filled(image)
     if columns.caption:
         values = arrow[columns.caption][:]
         if "list" in str(values.type):
             mask = pc.and_(mask, pa.array([bool(_texts(value)) for value in values.to_pylist()], pa.bool_()))
         else:
-            mask = pc.and_(mask, pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), False))
-    elif columns.label:
-        values = arrow[columns.label][:]
-        named = isinstance(table.features[columns.label], datasets.ClassLabel)
-        mask = pc.and_(mask, pc.fill_null(pc.greater_equal(values, 0), False) if named else pc.is_valid(values))
-    return [i for i, keep in enumerate(mask.to_pylist()) if keep]
+            mask = pc.and_(mask, _filled(values))
+    kept = table.select(np.flatnonzero(mask.to_numpy(zero_copy_only=False))) if not pc.all(mask).as_py() else table
+    return labelled_rows(kept, columns.label) if columns.label and not columns.caption else kept
+
+
+def labelled_rows(table: Dataset, label: str) -> Dataset:
+    """The rows that have a label."""
+    values = table.with_format("arrow")[label][:]
+    named = isinstance(table.features[label], datasets.ClassLabel)
+    mask = pc.fill_null(pc.greater_equal(values, 0), False) if named else _filled(values)
+    return table if pc.all(mask).as_py() else table.select(np.flatnonzero(mask.to_numpy(zero_copy_only=False)))
+
+
+def _filled(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which values are there, and are more than blanks; of images, which have bytes or a path."""
+    if pa.types.is_struct(values.type):
+        given = [pc.is_valid(pc.struct_field(values, field)) for field in ("bytes", "path") if values.type.get_field_index(field) >= 0]
+        return pc.or_(given[0], given[-1])
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), False)
+    return pc.is_valid(values)

@@ -1,7 +1,6 @@
 """`ImageTextData`: images with captions or labels, from anything that Hugging Face `datasets` reads."""
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable
@@ -13,13 +12,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from cliptune.data.batches import Batch, EvalView, Order, Rows, TrainView
-from cliptune.data.columns import Split, find_columns
-from cliptune.data.sources import open_source, split_tables
+from cliptune.data.classes import TEMPLATE, as_words, checked_templates, name_classes, numbers_without_names, read_names
+from cliptune.data.columns import Split, check_has, find_columns, labelled_rows, usable_rows
+from cliptune.data.sources import hold_out, name_splits, open_source
 from cliptune.errors import ConfigError, DataError, did_you_mean
 from cliptune.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
-TEMPLATE = "a photo of a {}."  # Radford et al. 2021, sec. 3.1.4
 
 
 class ImageTextData(L.LightningDataModule):
@@ -69,21 +68,29 @@ class ImageTextData(L.LightningDataModule):
         needs: str = "pairs",
     ) -> None:
         super().__init__()
-        self.paths = [path] if isinstance(path, str) else list(path)
+        self.paths = [str(path)] if isinstance(path, (str, Path)) else [str(one) for one in path]
         if not self.paths:
             raise ConfigError("data: path is empty. Give digits, a file, a folder or a hub id.")
+        if batch_size < 1:
+            raise ConfigError(f"data: batch_size {batch_size} is not positive. Take 64.")
+        if workers is not None and workers < 0:
+            raise ConfigError(f"data: workers {workers} is negative. Take 0 to decode in the main process, or leave it out.")
+        if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
+            raise ConfigError(f"data: crop_scale {list(crop_scale)} is not two growing shares in 0..1. Take [0.9, 1.0].")
         self.eval_path = eval_path
         self.batch_size = batch_size
         self.columns = (image_column, caption_column, label_column)
         self.split_column, self.split_names = split_column, splits or {}
         self.given_class_names = class_names
-        self.templates = _checked_templates(templates)
+        self.templates = checked_templates(templates)
         self.crop_scale, self.flip, self.seed = crop_scale, flip, seed
         self.workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
         self.preprocess = preprocess
         self.needs = needs
         self.class_names: list[str] = []
+        self.class_number: dict[str, int] = {}  # from label to class
         self.notes: list[str] = []  # what the user should know of how the data was read
+        self.first_epoch = 0  # of training: another one when a run is resumed
         self._splits: dict[str, list[Split]] = {}
         unknown = [name for name in self.split_names if name not in ("train", "validation", "test")]
         if unknown:
@@ -100,7 +107,9 @@ class ImageTextData(L.LightningDataModule):
             "validation": [opened[path]["validation"] for path in evals],
             "test": [opened[path]["test"] for path in evals],
         }
-        self._name_classes([opened[path] for path in evals])
+        classes = name_classes([split for path in evals for split in opened[path].values()], read_names(self.given_class_names))
+        self.class_names, self.class_number = classes.names, classes.number
+        self.notes += [classes.note] if classes.note else []
         if len(Rows(self._splits["train"])) < self.batch_size:
             rows = len(Rows(self._splits["train"]))
             raise DataError(f"batch_size {self.batch_size} is more than the {rows} training rows. Set data.batch_size to {rows} or less.")
@@ -108,57 +117,29 @@ class ImageTextData(L.LightningDataModule):
             log.info(note)
 
     def _open(self, path: str) -> dict[str, Split]:
-        tables, note = split_tables(open_source(path), self.split_column, self.split_names, self.seed, path)
-        local = Path(path).expanduser()
-        root = local if local.is_dir() else local.parent
-        columns = find_columns(tables["train"], *self.columns, path=path)
-        found = {name: Split(table, columns, root, f"{path}/{name}") for name, table in tables.items()}
-        left_out = sum(split.left_out for split in found.values())
-        if left_out:
-            note = f"{note}; " if note else ""
-            note += f"{left_out} rows without an image or without a caption or label are left out"
+        source = open_source(path)
+        named, unused = name_splits(source.tables, self.split_column, self.split_names, path)
+        columns = find_columns(named["train"], *self.columns, path=path)
+        for name, table in named.items():
+            check_has(table, columns, f"{path}: the {name} split")
+        usable = {name: usable_rows(table, columns) for name, table in named.items()}
+        empty = [name for name, table in usable.items() if not len(table)]
+        if empty:
+            way = "Set splits or caption_column." + (" Or give the path of the table of texts." if Path(path).expanduser().is_dir() else "")
+            raise DataError(f"data path {path}: the {empty[0]} split has no row with an image and a caption or label. {way}")
+        left_out = sum(len(table) - len(usable[name]) for name, table in named.items())
+        held, held_note = hold_out(usable, columns.image, self.seed, path)
+        if self.needs == "classes" and columns.label:  # what is held out is the same for every objective, so this comes last
+            rows = len(held["train"])
+            held["train"] = labelled_rows(held["train"], columns.label)
+            left_out += rows - len(held["train"])
+        lost = f"{left_out} rows without an image or without a caption or label are left out" if left_out else ""
+        note = "; ".join(part for part in (source.note, held_note, unused, lost) if part)
         if note:
             self.notes.append(f"{path}: {note}")
-        empty = [name for name, split in found.items() if not len(split)]
-        if empty:
-            raise DataError(
-                f"data path {path}: the {empty[0]} split has no row with an image and a caption or label. Set splits or caption_column."
-            )
-        return found
-
-    def _name_classes(self, sources: list[dict[str, Split]]) -> None:
-        splits = [split for source in sources for split in source.values()]
-        labelled = [split for split in splits if split.columns.label]
-        given = _read_names(self.given_class_names)
-        if not labelled:
-            if given:
-                raise DataError("class_names are set, but the data has no label column. Set label_column, or leave class_names out.")
-            self.class_number: dict[str, int] = {}
-            return
-        seen = list(dict.fromkeys(label for split in labelled for label in split.labels()))
-        if not all(split.labels_are_text for split in labelled):
-            if not given:
-                if any(split.columns.caption for split in labelled):  # captions serve; numbers cannot be turned into words
-                    self.notes.append("labels are numbers without names: not used; set class_names to use them")
-                    self.class_number = {}
-                    return
-                raise DataError(
-                    f"the labels are numbers ({', '.join(sorted(seen)[:5])}) without names. "
-                    "Set class_names to a list, or to a file with a name per line."
-                )
-            odd = [label for label in seen if not label.lstrip("-").isdigit() or not 0 <= int(label) < len(given)]
-            if odd:
-                raise DataError(f"label {odd[0]} does not count into the {len(given)} class_names. Labels count from 0.")
-            self.class_number = {str(i): i for i in range(len(given))}
-            self.class_names = given
-            return
-        ordered = labelled[0].label_names or sorted(seen)
-        names = given or ordered
-        odd = [label for label in seen if label not in names]
-        if odd:
-            raise DataError(f"label {odd[0]!r} is not among the class_names. {did_you_mean(odd[0], names)}")
-        self.class_number = {name: i for i, name in enumerate(names)}
-        self.class_names = [name.replace("_", " ") for name in names]
+        first = next(iter(source.roots.values()))
+        roots = {name: source.roots.get(self.split_names.get(name, name), first) for name in held}
+        return {name: Split(table, columns, roots[name], f"{path}/{name}") for name, table in held.items()}
 
     @property
     def class_texts(self) -> list[list[str]]:
@@ -192,6 +173,14 @@ class ImageTextData(L.LightningDataModule):
         """The test split."""
         return self.test_dataloader()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands, for a checkpoint."""
+        return {"epoch": self.trainer.current_epoch if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint's training stood."""
+        self.first_epoch = int(state_dict["epoch"])
+
     def fingerprint(self) -> str:
         """Identify the data: sha256 over paths' last parts, counts, columns and up to 64 evenly spaced rows of each split."""
         digest = hashlib.sha256()
@@ -199,20 +188,24 @@ class ImageTextData(L.LightningDataModule):
             for split in splits:
                 digest.update(f"{name}{len(split)}{split.columns}".encode())
                 for row in split.read(list(range(0, len(split), max(len(split) // 64, 1)))[:64]):
-                    digest.update(repr((row.image[-256:], row.captions, row.label)).encode())
+                    image = Path(row.image).name if isinstance(row.image, str) else row.image[-256:]
+                    digest.update(repr((image, row.captions, row.label)).encode())
         return digest.hexdigest()[:16]
 
     def _text_of_labels(self) -> tuple[dict[str, int], list[list[str]]]:
         """Class texts for training; with sources whose classes are not those of evaluation, over all their labels."""
-        labels = [label for split in self._splits["train"] for label in split.labels()]
-        extra = [label for label in dict.fromkeys(labels) if label not in self.class_number]
+        extra: list[str] = []
+        for split in self._splits["train"]:
+            unknown = [label for label in split.labels() if label not in self.class_number]
+            if split.labels_are_text:
+                extra += [label for label in unknown if label not in extra]
+            elif unknown and not split.columns.caption:
+                raise numbers_without_names(unknown)
         if extra and self.needs == "classes":
-            raise DataError(
-                f"the training label {extra[0]!r} is no class of {self.eval_path}. Train on the same classes, or with Contrastive."
-            )
+            where = self.eval_path or "the evaluation data"
+            raise DataError(f"the training label {extra[0]!r} is no class of {where}. Train on the same classes, or with Contrastive.")
         names = {**self.class_number, **{label: len(self.class_number) + i for i, label in enumerate(extra)}}
-        texts = [[t.replace("{}", label.replace("_", " ")) for t in self.templates] for label in extra]
-        return names, self.class_texts + texts
+        return names, self.class_texts + [[t.replace("{}", as_words(label)) for t in self.templates] for label in extra]
 
     def eval_view(self) -> EvalView:
         """How evaluation sees rows."""
@@ -223,7 +216,7 @@ class ImageTextData(L.LightningDataModule):
         return DataLoader(
             rows,
             batch_size=None,  # the order gives whole batches, so that a batch is one read
-            sampler=Order(len(rows), self.batch_size, shuffle, self.seed),
+            sampler=Order(len(rows), self.batch_size, shuffle, self.seed, self.first_epoch),
             collate_fn=view,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -235,23 +228,3 @@ class ImageTextData(L.LightningDataModule):
         if self.preprocess is None:
             raise ConfigError("ImageTextData has no preprocess. Pass the backbone's: ImageTextData(..., preprocess=backbone.preprocess).")
         return self.preprocess
-
-
-def _checked_templates(templates: str | list[str]) -> list[str]:
-    listed = [templates] if isinstance(templates, str) else list(templates)
-    for template in listed:
-        if "{}" not in template:
-            raise ConfigError(f"template {template!r} has no {{}} for the class name. Write it as {TEMPLATE!r}.")
-    if not listed:
-        raise ConfigError(f"templates is empty. Give at least one, such as {TEMPLATE!r}.")
-    return listed
-
-
-def _read_names(given: str | list[str] | None) -> list[str] | None:
-    if not isinstance(given, str):
-        return given
-    file = Path(given)
-    if not file.is_file():
-        raise DataError(f"class_names {given}: there is no such file. Give a list, or a file with a name per line.")
-    text = file.read_text(encoding="utf-8")
-    return list(json.loads(text)) if file.suffix == ".json" else [line.strip() for line in text.splitlines() if line.strip()]

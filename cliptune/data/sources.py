@@ -1,10 +1,15 @@
 """From a path or hub id to Hugging Face tables, one per split. Which column holds what is `columns`' business."""
 
+import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
-from datasets import Dataset, DatasetDict
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, DatasetDict, Image
+from datasets.table import CastError
 
 from cliptune.data.digits import digits
 from cliptune.errors import DataError, did_you_mean
@@ -17,53 +22,91 @@ SPLITS = {
     "test": ("test", "testing", "te"),
 }
 HELD_OUT = 0.1  # share of train that stands in for a split that the source lacks
+CSV = {"skipinitialspace": True, "keep_default_na": False, "na_values": [""]}  # a class may be called None, and a caption NA
 
 
-def open_source(path: str) -> DatasetDict:
+class Source(NamedTuple):
+    """What a path names."""
+
+    tables: DatasetDict  # by split name, as the source has them; one without splits is `train`
+    roots: dict[str, list[Path]]  # by split name: the folders that relative image paths may start from; the first is train's
+    note: str = ""  # on what was not used
+
+
+def open_source(path: str) -> Source:
     """Open what the path names.
 
     Args:
         path: `digits`; a parquet, CSV, TSV, JSON-lines or Arrow file; a folder of such files, of images, or written by
             `save_to_disk`; or the id of a data set on the Hugging Face hub.
 
-    Returns:
-        Tables by split name, as the source has them; one without splits is `train`.
-
     Raises:
         DataError: there is no such thing, or it cannot be read.
     """
     if path == "digits":
-        return digits()
+        return Source(digits(), {"train": [Path()]})
     local = Path(path).expanduser()
     if local.is_file():
-        return _open_files({"train": [local]})
+        return _open_files(local.parent, {"train": [local]})
     if local.is_dir():
         return _open_folder(local)
-    if local.suffix in READERS or path.startswith((".", "/", "~")) or path.count("/") > 1:
+    if local.suffix.lower() in READERS or path.startswith((".", "/", "~")) or path.count("/") > 1:
         missing = next(part for part in (*reversed(local.parents), local) if not part.exists())
         near = did_you_mean(missing.name, _entries(missing.parent))
         raise DataError(f"data path {path}: there is no {missing.name} in {missing.parent.resolve()}. {near}".rstrip())
-    return _load("the hub", path)
+    return Source(_load("the hub", path), {"train": [Path()]})
 
 
 def _entries(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
-def _open_folder(folder: Path) -> DatasetDict:
+def _open_folder(folder: Path) -> Source:
     if (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists():
         loaded = datasets.load_from_disk(str(folder))
-        return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
-    has_images = any(p.suffix.lower() in SUFFIXES for p in folder.rglob("*"))
-    if has_images:
-        return _load(str(folder), "imagefolder", data_dir=str(folder))
-    files = sorted(p for p in folder.rglob("*") if p.suffix in READERS and not p.name.startswith("."))
+        return Source(loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded), {"train": [folder]})
+    found = [p for p in sorted(folder.rglob("*")) if not any(part.startswith((".", "__")) for part in p.relative_to(folder).parts)]
+    images = [p for p in found if p.suffix.lower() in SUFFIXES]
+    if images:
+        return _open_images(folder, images)
+    files = [p for p in found if p.suffix.lower() in READERS]
     if not files:
         raise DataError(f"data path {folder}: the folder holds no images and no {', '.join(READERS)} file. Is it the right one?")
     by_split: dict[str, list[Path]] = {}
     for file in files:
         by_split.setdefault(_split_of(file.relative_to(folder)) or "train", []).append(file)
-    return _open_files(by_split)
+    return _open_files(folder, {split: by_split[split] for split in SPLITS if split in by_split})  # train first: it sets the types
+
+
+def _open_images(folder: Path, images: list[Path]) -> Source:
+    """Open class folders, or images with a metadata file, in folders by split or not.
+
+    datasets' own search for splits looks at file names too, and then drops all files that speak of none; and it gives all that a
+    metadata file above the splits' folders lists to each of them.
+    """
+    base = Path(os.path.commonpath([image.parent for image in images]))
+    tops = [image.relative_to(base).parts[0] if image.parent != base else "" for image in images]
+    splits = {top: next((split for split, names in SPLITS.items() if top.lower() in names), "") for top in dict.fromkeys(tops)}
+    nested = any(splits[top] == "train" and image.parent.parent != base for top, image in zip(tops, images, strict=True))
+    by_split = {split: [_escaped(base / top / "**") for top in splits if splits[top] == split] for split in SPLITS}
+    lost = sum(not splits[top] for top in tops)
+    above = any((base / f"metadata.{suffix}").exists() for suffix in ("csv", "jsonl", "parquet"))
+    if not by_split["train"] or (lost and not nested):  # then `train`, `test`, ... are classes
+        by_split, lost, above = {"train": [_escaped(folder / "**")]}, 0, False
+    patterns = {"train": [_escaped(base / "**")]} if above else {split: part for split, part in by_split.items() if part}
+    tables = _load(str(folder), "imagefolder", data_files=patterns)
+    if above:
+        undecoded = tables["train"].cast_column("image", Image(decode=False))["image"]
+        found = [splits.get(Path(row["path"]).resolve().relative_to(base.resolve()).parts[0], "") for row in undecoded]
+        tables = DatasetDict(
+            {split: tables["train"].select([i for i, name in enumerate(found) if name == split]) for split in SPLITS if by_split[split]}
+        )
+    return Source(tables, {"train": [folder]}, f"{lost} images in no folder of a split are not used" if lost else "")
+
+
+def _escaped(path: Path) -> str:
+    """A path as a pattern: brackets stand for themselves."""
+    return re.sub(r"([\[?])", r"[\1]", str(path))
 
 
 def _split_of(file: Path) -> str | None:
@@ -72,50 +115,56 @@ def _split_of(file: Path) -> str | None:
     return next((split for split, names in SPLITS.items() if any(word in names for word in words)), None)
 
 
-def _open_files(by_split: dict[str, list[Path]]) -> DatasetDict:
-    suffixes = {file.suffix.lower() for files in by_split.values() for file in files}
-    first = next(iter(by_split.values()))[0]
+def _open_files(folder: Path, by_split: dict[str, list[Path]]) -> Source:
+    listed = [file for files in by_split.values() for file in files]
+    suffixes = {file.suffix.lower() for file in listed}
     if len(suffixes) > 1:
-        raise DataError(f"data path {first.parent}: it mixes {', '.join(sorted(suffixes))} files. Name one file, or a folder of one kind.")
+        raise DataError(f"data path {folder}: it mixes {', '.join(sorted(suffixes))} files. Name one file, or a folder of one kind.")
+    what = listed[0] if len(listed) == 1 else folder
     suffix = suffixes.pop()
     if suffix not in READERS:
-        raise DataError(f"data path {first}: files that end in {suffix or 'nothing'} cannot be read. Can be: {', '.join(READERS)}.")
-    options = {"sep": "\t"} if suffix == ".tsv" else {}
-    files = {split: [str(file) for file in part] for split, part in by_split.items()}
-    return _load(str(first), READERS[suffix], data_files=files, **options)
+        raise DataError(f"data path {what}: files that end in {suffix or 'nothing'} cannot be read. Can be: {', '.join(READERS)}.")
+    options = {**CSV, "sep": "\t" if suffix == ".tsv" else ","} if READERS[suffix] == "csv" else {}
+    patterns = {split: [_escaped(file) for file in files] for split, files in by_split.items()}
+    tables = _load(str(what), READERS[suffix], data_files=patterns, **options)
+    if READERS[suffix] == "csv" and any("__index_level_0__" in table.column_names for table in tables.values()):
+        raise DataError(f"data path {what}: its rows have more fields than its header. Put texts that hold the separator in quotes.")
+    roots = {split: list(dict.fromkeys([*{file.parent for file in files}, folder])) for split, files in by_split.items()}
+    return Source(tables, {split: paths if len(paths) <= 2 else [folder] for split, paths in roots.items()})
 
 
 def _load(what: str, *arguments: str, **options: object) -> DatasetDict:
     try:
         loaded = datasets.load_dataset(*arguments, **options)
     except Exception as error:  # datasets raises dozens of kinds; the first line says which
-        cause = error.__cause__ or error
-        line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # below datasets' own "an error occurred"
+            cause = cause.__cause__
+        line = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".!")
+        if isinstance(cause, CastError):
+            names = [", ".join(columns) for columns in (cause.requested_column_names, cause.table_column_names)]
+            line = f"one of its files has the columns {names[0]}, another {names[1]}"
         if what == "the hub":
             near = did_you_mean(arguments[0], ["digits", *_entries(Path())])
             near = near if near.startswith("Did") else ""
-            raise DataError(
-                f"data path {arguments[0]} is no local file or folder, and cannot be read from the hub: {line.rstrip('.')}. {near}".rstrip()
-            ) from error
+            what = f"{arguments[0]} is no local file or folder, and"
+            raise DataError(f"data path {what} cannot be read from the hub: {line}. {near}".rstrip()) from error
         way = " Save it as UTF-8." if isinstance(cause, UnicodeDecodeError) else ""
-        raise DataError(f"data path {what} cannot be read: {line.rstrip('.')}.{way}") from error
+        raise DataError(f"data path {what} cannot be read: {line}.{way}") from error
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
 
 
-def split_tables(
-    tables: DatasetDict, split_column: str | None, names: dict[str, str], seed: int, path: str
-) -> tuple[dict[str, Dataset], str]:
-    """Name the splits train, validation and test, and hold out of train what is missing.
+def name_splits(tables: DatasetDict, split_column: str | None, names: dict[str, str], path: str) -> tuple[dict[str, Dataset], str]:
+    """Name the splits train, validation and test.
 
     Args:
         tables: as the source has them.
         split_column: the column whose values name the splits; `auto` for one called split, None for none.
         names: this source's own names for our splits, where they are unusual.
-        seed: for the rows that are held out.
         path: the source, for messages.
 
     Returns:
-        Tables by our names, and a sentence on what was held out or not used, empty where nothing was.
+        Tables by our names, always with train, and a sentence on what is not used, empty where all is.
 
     Raises:
         DataError: the column or a named split does not exist.
@@ -123,8 +172,9 @@ def split_tables(
     found: dict[str, Dataset] = dict(tables)
     if len(tables) == 1:
         table = next(iter(tables.values()))
-        column = "split" if split_column == "auto" and "split" in table.column_names else split_column
-        if column not in (None, "auto"):
+        usual_name = next((name for name in table.column_names if name.strip().lower() == "split"), None)
+        column = usual_name if split_column == "auto" else split_column
+        if column is not None:
             if column not in table.column_names:
                 raise DataError(f"data path {path} has no column {column} (split_column). {did_you_mean(str(column), table.column_names)}")
             found = _by_value(table, str(column))
@@ -141,8 +191,7 @@ def split_tables(
             raise DataError(f"data path {path} has no split called train, but {', '.join(map(str, found))}. Set splits: {{train: NAME}}.")
         named["train"] = next(iter(found.values()))
     unused = [str(name) for name, table in found.items() if not any(table is used for used in named.values())]
-    held, note = _hold_out(named, seed, path)
-    return held, "; ".join(part for part in (note, f"not used: the split {', '.join(unused)}" if unused else "") if part)
+    return named, f"not used: the split {', '.join(unused)}" if unused else ""
 
 
 def _by_value(table: Dataset, column: str) -> dict[str, Dataset]:
@@ -150,15 +199,33 @@ def _by_value(table: Dataset, column: str) -> dict[str, Dataset]:
     return {name: table.select([i for i, value in enumerate(values) if value == name]) for name in dict.fromkeys(values)}
 
 
-def _hold_out(named: dict[str, Dataset], seed: int, path: str) -> tuple[dict[str, Dataset], str]:
+def hold_out(named: dict[str, Dataset], image: str, seed: int, path: str) -> tuple[dict[str, Dataset], str]:
+    """Hold out of train what is missing of validation and test: whole images, where several rows are of the same file.
+
+    Args:
+        named: tables by our names.
+        image: the column of images.
+        seed: for the images that are held out.
+        path: the source, for messages.
+
+    Returns:
+        Tables for all three names, and a sentence on what was held out, empty where nothing was.
+
+    Raises:
+        DataError: train is too small.
+    """
     missing = [name for name in ("validation", "test") if name not in named]
     if not missing:
         return named, ""
-    if len(named["train"]) <= len(missing):
-        raise DataError(f"data path {path}: train has {len(named['train'])} rows, too few to hold out {' and '.join(missing)}.")
-    train = named["train"].shuffle(seed=seed)
-    size = max(round(len(train) * HELD_OUT), 1)
-    for i, name in enumerate(missing):
-        named[name] = train.select(range(i * size, (i + 1) * size))
-    named["train"] = train.select(range(len(missing) * size, len(train)))
-    return named, f"no {' and no '.join(missing)} split: {size} rows of train held out for each (seed {seed})"
+    train = named["train"]
+    values = train.with_format("arrow")[image][:]
+    by_path = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    numbers = np.unique(values.to_numpy(), return_inverse=True)[1] if by_path else np.arange(len(train))  # rows of a number: one image
+    order = np.random.default_rng(seed).permutation(len(train))
+    images = np.array(list(dict.fromkeys(numbers[order].tolist())))  # each once, in random order
+    if len(images) <= len(missing):
+        raise DataError(f"data path {path}: train has {len(images)} images, too few to hold out {' and '.join(missing)}.")
+    size = max(round(len(images) * HELD_OUT), 1)
+    ends = {name: images[i * size : (i + 1) * size] for i, name in enumerate(missing)} | {"train": images[len(missing) * size :]}
+    held = {name: train.select(order[np.isin(numbers[order], part)]) for name, part in ends.items()}
+    return {**named, **held}, f"no {' and no '.join(missing)} split: {size} images of train held out for each (seed {seed})"

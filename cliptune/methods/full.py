@@ -41,6 +41,14 @@ class Full(Method):
         logit_scale_max: float | None = LOGIT_SCALE_MAX,
     ) -> None:
         super().__init__()
+        if towers not in ("both", "image", "text"):
+            raise ConfigError(f"Full: towers {towers!r} is not known. Take both, image or text.")
+        if logit_scale not in ("learned", "frozen"):
+            raise ConfigError(f"Full: logit_scale {logit_scale!r} is not known. Take learned or frozen.")
+        if logit_scale_max is not None and logit_scale_max <= 0:
+            raise ConfigError(f"Full: logit_scale_max {logit_scale_max} is not positive. Take {LOGIT_SCALE_MAX:.0f}, or null for none.")
+        if image_lr_factor < 0 or text_lr_factor < 0:
+            raise ConfigError(f"Full: a learning-rate factor of {min(image_lr_factor, text_lr_factor)} is negative. Take 1, or 0 for none.")
         if not 0 < layer_decay <= 1:
             raise ConfigError(f"Full: layer_decay {layer_decay} is not in 0..1. Take 0.75, or 1 for none.")
         if train_last is not None and train_last < 0:
@@ -94,7 +102,7 @@ class Full(Method):
                 yield from (f"{prefix}.{key}" for key, _ in module.named_buffers(recurse=False) if f"{prefix}.{key}" in persistent)
 
     def train_mode(self, backbone: Backbone) -> None:
-        """Modules all of whose own parameters are frozen stay in evaluation mode; those without parameters follow their parent."""
+        """Modules all of whose own parameters are frozen stay in evaluation mode; those without parameters follow their block."""
         backbone.eval()
         for name in self.names:
             tower = backbone.towers()[name]
@@ -106,6 +114,9 @@ class Full(Method):
                 continue
             for _, block in T.blocks(tower)[count - self.train_last :]:
                 block.train()
+            for module in tower.modules():  # of the head, which is no one module
+                if any(p.requires_grad for p in module.parameters(recurse=False)):
+                    module.training = True
 
     @torch.no_grad()
     def after_step(self, backbone: Backbone) -> None:
