@@ -84,6 +84,16 @@ def check_is_ours(checkpoint: Any, name: str) -> None:
 
 
 def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
+    """Refuse a checkpoint that is not of this module, whose method is attached.
+
+    Raises:
+        CheckpointError: naming the part or the tensors that differ.
+    """
+    check_parts(checkpoint, module)
+    check_state(checkpoint["state_dict"], learned_state(module.method, module.backbone))
+
+
+def check_parts(checkpoint: dict[str, Any], module: AdaptModule) -> None:
     """Refuse a checkpoint whose backbone, method or objective is not the module's.
 
     Raises:
@@ -103,7 +113,6 @@ def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
             f"the checkpoint was trained on other weights of {ours['backbone']['arguments']['name']} "
             f"({theirs['base_fingerprint']}, not {ours['base_fingerprint']}). Give the same pretrained weights."
         )
-    check_state(checkpoint["state_dict"], learned_state(module.method, module.backbone))
 
 
 def check_state(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 import cliptune.methods.full
 from cliptune.backbone import Backbone
 from cliptune.callbacks import Clock, Floor, Watch, progress
-from cliptune.checkpoint import read
+from cliptune.checkpoint import check_parts, read
 from cliptune.data.images import ImageTextData
 from cliptune.errors import CheckpointError, CliptuneError, ConfigError, did_you_mean
 from cliptune.logs import ResumableCSVLogger
@@ -118,7 +118,8 @@ class AdaptCLI(LightningCLI):
         if wanted is not None:
             path = self.run.find_checkpoint(str(wanted), "last" if fitting else "best")
             self.config_init[self.subcommand]["ckpt_path"] = str(path)
-            step = int(read(path)["global_step"])
+            checkpoint = read(path)
+            check_parts(checkpoint, self.model)  # before anything of the run that it continues is touched
             self.resumed = fitting
         if self.resumed and path.parent.name == "checkpoints":
             self.run.folder = path.parents[1]  # a resumed run goes on in its own folder
@@ -132,7 +133,7 @@ class AdaptCLI(LightningCLI):
             callbacks += [self.floor, *watch.callbacks(str(self.run.folder / "checkpoints"))]
         metrics = ResumableCSVLogger(self.run.folder)
         if self.resumed:
-            metrics.keep_until(step)
+            metrics.keep_until(int(checkpoint["global_step"]))
         loggers = [metrics, TensorBoardLogger(self.run.folder, name="", version="tensorboard")]
         trainer_config = dict(self._get(self.config_init, "trainer", default={}))
         own = trainer_config.pop("callbacks", None) or []

@@ -53,7 +53,7 @@ class AdaptModule(L.LightningModule):
         self.class_tokens: Tensor | None = None
         self.has_captions = False
         self.seed = torch.initial_seed() % 2**32
-        self.base_fingerprint = ""
+        self.base_fingerprint = backbone.fingerprint()
         self._attached = False
         self._eval_class_rows: Tensor | None = None
 
@@ -83,7 +83,6 @@ class AdaptModule(L.LightningModule):
     def attach(self) -> None:
         """Attach the method and prepare the class texts; without a trainer too."""
         if not self._attached:
-            self.base_fingerprint = self.backbone.fingerprint()
             self.method.attach(self.backbone, self.class_names)
             self._attached = True
         if self.class_texts:

@@ -174,8 +174,12 @@ class ImageTextData(L.LightningDataModule):
         return self.test_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands, for a checkpoint."""
-        return {"epoch": self.trainer.current_epoch if self.trainer else 0}
+        """The epoch that training goes on with, for a checkpoint."""
+        if self.trainer is None:
+            return {"epoch": 0}
+        loop = self.trainer.fit_loop
+        begun = loop.epoch_progress.current.ready
+        return {"epoch": begun if loop.epoch_loop.batch_progress.is_last_batch else max(begun - 1, 0)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint's training stood."""
