@@ -1,0 +1,37 @@
+# Everything is done in .venv; PYTHON chooses the interpreter (3.10 to 3.13).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test check bench nano clean
+
+quickstart: .venv/installed ## install, and adapt the bundled nano to handwritten digits
+	$(BIN)/cliptune fit --config digits
+
+test: .venv/dev ## install with the dev extras, and run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/dev ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy cliptune
+
+bench: .venv/dev ## the measurements of benchmarks/, as ratios in one run
+	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/full_step.py --memory
+
+nano: .venv/dev ## pretrain the bundled nano anew, from ../shared/data
+	$(BIN)/cliptune fit --config pretrain/nano
+	$(BIN)/python configs/pretrain/ship_nano.py runs/nano
+
+clean:
+	rm -rf .venv build dist
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/dev: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ .venv/installed
