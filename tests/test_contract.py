@@ -81,9 +81,9 @@ def test_what_is_declared_learns_and_nothing_else(backbone: Backbone, method: Me
 
 def test_saved_and_rebuilt_its_rows_are_equal(backbone: Backbone, method: Method, tmp_path: Path) -> None:
     fitted(backbone, method, tmp_path)
-    backbone.requires_grad_(False)  # or torch takes another kernel
     found = torch.load(tmp_path / "run.ckpt", weights_only=True)
     assert set(found["state_dict"]) == {f"backbone.{n}" for n in method.learned(backbone)} | {f"method.{n}" for n in method.state_dict()}
+    backbone.requires_grad_(False)  # as in the loaded one; torch takes another kernel where something may learn
     loaded = cliptune.load(tmp_path / "run.ckpt")
     for again, before in zip(rows(loaded.backbone, loaded.method), rows(backbone, method), strict=True):
         assert torch.equal(again, before)

@@ -156,3 +156,9 @@ def test_templates_are_one_or_many() -> None:
 def test_a_template_without_a_place_for_the_name_is_one_line(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+def test_one_class_is_nothing_to_tell_apart() -> None:
+    with pytest.raises(DataError, match="all labels are 'cat': there is nothing to tell apart"):
+        name_classes([labelled(["cat", "cat"])], None)
+    assert name_classes([labelled(["cat", "cat"], captions=True)], None) == Classes([], {}, "all labels are 'cat': not used")

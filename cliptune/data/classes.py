@@ -42,6 +42,10 @@ def name_classes(splits: Sequence[Split], given: list[str] | None) -> Classes:
     odd = [label for label in seen if label not in names]
     if odd:
         raise DataError(f"label {odd[0]!r} is not among the class_names. {did_you_mean(odd[0], names)}")
+    if len(names) == 1:
+        if any(split.columns.caption for split in labelled):
+            return Classes([], {}, f"all labels are {names[0]!r}: not used")
+        raise DataError(f"all labels are {names[0]!r}: there is nothing to tell apart. Set label_column to another column.")
     return Classes([as_words(name) for name in names], {name: i for i, name in enumerate(names)})
 
 
