@@ -6,6 +6,7 @@ import csv
 import logging
 import textwrap
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,23 +127,27 @@ def fonts_for(texts: Iterable[str]) -> list[str]:
     missing = {ord(char) for text in texts for char in text if not char.isspace()}
     chosen = ["DejaVu Sans"]
     missing -= _characters(font_manager.findfont("DejaVu Sans"))
-    if missing:
-        for entry in sorted(
-            font_manager.fontManager.ttflist,
-            key=lambda e: (e.style != "normal", abs(int(e.weight) - 400) if str(e.weight).isdigit() else 0),
-        ):
-            if entry.name in chosen or not missing:
-                continue
-            found = _characters(entry.fname) & missing
-            if found:
-                chosen.append(entry.name)
-                missing -= found
+    for entry in _installed() if missing else ():
+        found = _characters(entry.fname) & missing if entry.name not in chosen else set()
+        if found:
+            chosen.append(entry.name)
+            missing -= found
     if missing:
         some = "".join(chr(code) for code in sorted(missing)[:8])
         log.warning(
             f"no installed font can draw {some!r}: pictures show boxes there. Install one, such as Noto Sans CJK (Debian: fonts-noto-cjk)."
         )
     return chosen
+
+
+def _installed() -> list[font_manager.FontEntry]:
+    """The fonts of this machine, upright and regular ones first; those that matplotlib's cache does not know yet too."""
+    fonts = font_manager.fontManager
+    for file in set(font_manager.findSystemFonts()) - {entry.fname for entry in fonts.ttflist}:
+        with suppress(OSError, RuntimeError):  # a file that is no font
+            fonts.addfont(file)
+    real = [entry for entry in fonts.ttflist if not entry.name.startswith("Last Resort")]  # it has a box for every character
+    return sorted(real, key=lambda e: (e.style != "normal", abs(int(e.weight) - 400) if str(e.weight).isdigit() else 0))
 
 
 def _characters(file: str) -> set[int]:

@@ -103,7 +103,6 @@ def print_table(summary: dict[str, Any], folder: Path) -> None:
             f"{summary['waiting_for_data']:.0%} of it waiting for data"
         )
     lines.append(f"{seconds['total']:.0f} s in all, peak memory {summary['peak_memory_mb']:,.0f} MB")
-    lines += summary["data"]["notes"]
     lines.append(f"run folder: {folder}")
     if summary["command"] == "fit":
         lines.append("")

@@ -60,7 +60,7 @@ def test_numbers_without_names_beside_captions_are_not_used_and_this_is_said() -
 
 def test_no_labels_make_no_classes() -> None:
     assert name_classes([plain()], None) == Classes([], {})
-    assert name_classes([plain(), labelled(["cat"])], None).names == ["cat"]
+    assert name_classes([plain(), labelled(["cat", "dog"])], None).names == ["cat", "dog"]
 
 
 ERRORS: dict[str, tuple[list[Any], list[str] | None, str]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset, Image
+from matplotlib import font_manager
 from PIL import Image as PILImage
 
 from cliptune.backbone import Backbone
@@ -58,7 +59,9 @@ def test_examples_of_korean_captions_choose_fonts_for_every_letter(vit: Backbone
 
 def test_characters_that_no_font_has_are_named(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fonts_for(["plain"]) == ["DejaVu Sans"]
-    monkeypatch.setattr("cliptune.pictures.font_manager.fontManager.ttflist", [])
+    last_resort = [e for e in font_manager.fontManager.ttflist if e.name.startswith("Last Resort")]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", last_resort)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
     with caplog.at_level(logging.WARNING, logger="cliptune"):
         monkeypatch.setattr(logging.getLogger("cliptune"), "propagate", True)
         fonts_for(["고양이"])
