@@ -36,9 +36,10 @@ def run_folder(backbone: Backbone, folder: Path, names: list[str] | None = None,
     return folder
 
 
-@pytest.fixture
-def model(vit: Backbone, tmp_path: Path) -> AdaptedCLIP:
-    return cliptune.load(run_folder(vit, tmp_path / "run"))
+@pytest.fixture(scope="module")
+def model(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> AdaptedCLIP:
+    """A ViT's run, loaded; read-only."""
+    return cliptune.load(run_folder(Backbone(tiny["vit"]), tmp_path_factory.mktemp("run") / "run"))
 
 
 def test_a_run_folder_and_its_checkpoint_give_the_adapted_rows(backbone: Backbone, tmp_path: Path, picture: Picture) -> None:
@@ -77,10 +78,10 @@ def test_one_or_many_of_any_size_give_unit_rows_in_order(model: AdaptedCLIP) -> 
     torch.testing.assert_close(model.encode_images(batch), model.encode_images(list(batch)), atol=1e-6, rtol=0)
 
 
-def test_batches_are_an_inner_matter(model: AdaptedCLIP) -> None:
+def test_batches_are_an_inner_matter(model: AdaptedCLIP, monkeypatch: pytest.MonkeyPatch) -> None:
     images, texts = [Image.fromarray(pixels(24, 32, seed=i)) for i in range(5)], ["a", "a very much longer text than that", "b", "c", "d"]
     whole = model.encode_images(images), model.encode_texts(texts)
-    model.batch_size = 2
+    monkeypatch.setattr(model, "batch_size", 2)
     torch.testing.assert_close((model.encode_images(images), model.encode_texts(texts)), whole, atol=1e-6, rtol=0)
 
 

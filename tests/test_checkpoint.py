@@ -62,6 +62,14 @@ def check_equal_rows(module: AdaptModule, backbone: Backbone, method: Any) -> No
     assert torch.equal(backbone.logit_scale, module.backbone.logit_scale)
 
 
+@pytest.fixture(scope="module")
+def saved(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ViT's checkpoint; read-only."""
+    file = tmp_path_factory.mktemp("saved") / "a.ckpt"
+    save(adapted(Backbone(tiny["vit"])), file)
+    return file
+
+
 # What is kept
 
 
@@ -148,15 +156,14 @@ OTHERS: dict[str, tuple[Callable[[dict[str, str], Path], AdaptModule], str]] = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_a_module_unlike_its_own_is_refused_and_stays_as_it_is(tiny: dict[str, str], vit: Backbone, tmp_path: Path, case: str) -> None:
-    save(adapted(vit), tmp_path / "a.ckpt")
+def test_a_module_unlike_its_own_is_refused_and_stays_as_it_is(tiny: dict[str, str], saved: Path, tmp_path: Path, case: str) -> None:
     make, message = OTHERS[case]
     module = make(tiny, tmp_path)
     before = module.backbone.fingerprint()
     with pytest.raises(CheckpointError, match=message) as caught:
-        module.load_learned(tmp_path / "a.ckpt")
+        module.load_learned(saved)
     with pytest.raises(CheckpointError, match=message):
-        module.on_load_checkpoint(C.read(tmp_path / "a.ckpt"))  # what Lightning calls
+        module.on_load_checkpoint(C.read(saved))  # what Lightning calls
     assert "\n" not in str(caught.value)
     assert module.backbone.fingerprint() == before
 
@@ -211,8 +218,8 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_a_changed_checkpoint_is_refused_in_one_line(vit: Backbone, tmp_path: Path, case: str) -> None:
-    content = save(attached(vit), tmp_path / "a.ckpt")
+def test_a_changed_checkpoint_is_refused_in_one_line(saved: Path, tmp_path: Path, case: str) -> None:
+    content = C.read(saved)
     change, message = CHANGES[case]
     change(content)
     torch.save(content, tmp_path / "a.ckpt")
@@ -233,9 +240,8 @@ class Code:
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("kind", ["random", "empty", "words", "cut", "pickled code", "code in a checkpoint", "a recipe of objects"])
-def test_a_file_that_cannot_be_read_is_refused_and_none_of_it_is_run(vit: Backbone, tmp_path: Path, kind: str) -> None:
-    file = tmp_path / "a.ckpt"
-    content = save(attached(vit), file)
+def test_a_file_that_cannot_be_read_is_refused_and_none_of_it_is_run(saved: Path, tmp_path: Path, kind: str) -> None:
+    file, content = tmp_path / "a.ckpt", C.read(saved)
     if kind == "code in a checkpoint":
         torch.save({**content, "callbacks": Code(tmp_path / "was run")}, file)
     elif kind == "a recipe of objects":
@@ -244,7 +250,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_none_of_it_is_run(vit: Backbo
         file.write_bytes(pickle.dumps(Code(tmp_path / "was run")))
     else:
         file.write_bytes(
-            {"random": np.random.default_rng(0).bytes(5000), "empty": b"", "words": b"hello"}.get(kind, file.read_bytes()[:9999])
+            {"random": np.random.default_rng(0).bytes(5000), "empty": b"", "words": b"hello"}.get(kind, saved.read_bytes()[:9999])
         )
     with pytest.raises(
         CheckpointError, match=r"a\.ckpt cannot be read as a checkpoint \(\w+\): it is damaged, or .* cliptune wrote\."
