@@ -1,31 +1,25 @@
 """`cliptune fit|validate|test|predict`: LightningCLI with short errors, a run folder, and a baseline before every fit."""
 
-import logging
-import re
 import sys
 import time
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import datasets
 import lightning as L
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-import cliptune.methods.full
 from cliptune.backbone import Backbone
 from cliptune.callbacks import Clock, Floor, Watch, progress
 from cliptune.checkpoint import check_parts, read
 from cliptune.data.images import ImageTextData
-from cliptune.errors import CheckpointError, CliptuneError, ConfigError, did_you_mean
+from cliptune.errors import CheckpointError, ConfigError
 from cliptune.logs import ResumableCSVLogger
 from cliptune.module import AdaptModule
 from cliptune.optim import Schedule
-from cliptune.parse_errors import check_config, shorten
-from cliptune.run import Run, refittable, shipped_config, shipped_configs
+from cliptune.parse_errors import shorten
+from cliptune.run import Run, refittable
 from cliptune.summary import Scores, conclude
 
 set_parsing_settings(subclasses_disabled=[Backbone, Schedule, Run, Watch])
@@ -208,53 +202,6 @@ class AdaptCLI(LightningCLI):
         return found
 
 
-def run(words: Sequence[str]) -> None:
-    """Run one command; errors of the user come out as `CliptuneError`."""
-    _quiet()
-    try:
-        found, configs = with_configs(list(words))
-        Parser.made, Parser.configs = [], configs
-        AdaptCLI(["--help" if word == "--help-all" else word for word in found], Path(configs[0]).stem if configs else words[0])
-    except CliptuneError:
-        raise
-    except Exception as error:
-        ours = _cause(error)
-        if ours is None:
-            raise
-        raise ours from None
-
-
-def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
-    """Turn the names of shipped configs into paths.
-
-    Args:
-        words: the command line.
-
-    Returns:
-        The command line with paths, and the configs' paths.
-
-    Raises:
-        ConfigError: a config that is neither a file nor shipped, or that is no map of known sections.
-    """
-    paths: list[str] = []
-    for i, word in enumerate(words):
-        flag, equals, value = word.partition("=")
-        if flag not in ("--config", "-c") or (not equals and i + 1 == len(words)):
-            continue
-        value = value if equals else words[i + 1]
-        path = Path(value)
-        if not path.is_file():
-            found = shipped_config(value)
-            if found is None:
-                near = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-                raise ConfigError(f"config {value}: there is no such file. {did_you_mean(value, [*near, *shipped_configs()])}")
-            path = found
-        words[i if equals else i + 1] = f"{flag}={path}" if equals else str(path)
-        check_config(path)
-        paths.append(str(path))
-    return words, paths
-
-
 def _check_one_device(trainer: Any) -> None:
     """Refuse several devices before anything is started on them.
 
@@ -267,34 +214,3 @@ def _check_one_device(trainer: Any) -> None:
         raise ConfigError(
             f"trainer.devices {devices} on {trainer['num_nodes']} node(s): this version trains on one device. Set trainer.devices to 1."
         )
-
-
-def _cause(error: BaseException | None) -> CliptuneError | None:
-    """Our own error inside one that a library wrapped it in (a worker process's comes as text)."""
-    while error is not None:
-        if isinstance(error, CliptuneError):
-            return error
-        text = re.search(r"cliptune\.errors\.(\w+): (.+)", str(error))
-        if text:
-            kind = getattr(cliptune.errors, text[1], CliptuneError)
-            return kind(text[2].strip())
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _quiet() -> None:
-    """Let our own lines stand out: libraries' tips and notes on their own insides are left out, warnings stay."""
-    logging.basicConfig(level=logging.ERROR)
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    ours = logging.getLogger("cliptune")
-    ours.setLevel(logging.INFO)
-    if not ours.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        ours.addHandler(handler)
-    ours.propagate = False
-    for category in (FutureWarning, DeprecationWarning, UserWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"(lightning|torch|open_clip|jsonargparse|timm)\b.*")
-    if not sys.stdout.isatty():
-        datasets.disable_progress_bars()

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(SCREENS[command])
         return 0
     try:
-        from cliptune.cli import run
+        from cliptune.launch import run
 
         run(words)
     except CliptuneError as error:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from conftest import CONFIGS, images_for, write_model
 from open_clip.pretrained import list_pretrained_tags_by_model
 
-from cliptune.backbone import Backbone, _tag
+from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
+from cliptune.pretrained import checked_tag
 
 TEXTS = ["a photo of a cat", "고양이 사진", "a much longer text, which the context of sixteen tokens cuts off at its end"]
 
@@ -119,11 +120,11 @@ def test_every_tag_of_open_clip_is_taken_or_refused_for_another_model_that_has_i
         config = open_clip.get_model_config(name)
         for tag in list_pretrained_tags_by_model(name):
             try:
-                assert _tag(name, tag, config) == tag
+                assert checked_tag(name, tag, config) == tag
             except ConfigError as error:
                 right = str(error).rpartition("Use name: ")[2].rstrip(".")
                 assert right != name
-                assert _tag(right, tag, open_clip.get_model_config(right)) == tag
+                assert checked_tag(right, tag, open_clip.get_model_config(right)) == tag
 
 
 # Errors

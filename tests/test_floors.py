@@ -11,12 +11,12 @@ import cliptune
 ROOT = Path(cliptune.__file__).parent
 FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     {"errors", "described", "help"},
-    {"images", "preprocess", "towers", "backbone"},
+    {"images", "preprocess", "towers", "pretrained", "backbone"},
     {"objectives", "methods.base", "methods.full", "metrics", "optim"}
     | {f"data.{name}" for name in ("digits", "sources", "columns", "classes", "batches", "images")},
     {"checkpoint", "module", "adapted"},
     {"run", "logs", "callbacks", "pictures", "predictions", "summary"},
-    {"parse_errors", "cli"},
+    {"parse_errors", "cli", "launch"},
     {"main", "__main__"},
 ]
 FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import cliptune
 from cliptune import AdaptModule, Backbone, Contrastive, Full, ImageTextData
-from cliptune.backbone import NANO
+from cliptune.pretrained import NANO
 
 CARD = NANO / "README.md"
 MARKS = ("<!-- figures: written by configs/pretrain/ship_nano.py -->\n", "<!-- end of figures -->\n")

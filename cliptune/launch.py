@@ -1,0 +1,94 @@
+"""Runs one command: names of shipped configs become paths, libraries are quiet, and a mistake of the user comes out as one error."""
+
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+
+from cliptune import errors
+from cliptune.cli import AdaptCLI, Parser
+from cliptune.errors import CliptuneError, ConfigError, did_you_mean
+from cliptune.parse_errors import check_config
+from cliptune.run import shipped_config, shipped_configs
+
+
+def run(words: Sequence[str]) -> None:
+    """Run one command; errors of the user come out as `CliptuneError`."""
+    _quiet()
+    try:
+        found, configs = with_configs(list(words))
+        Parser.made, Parser.configs = [], configs
+        AdaptCLI(["--help" if word == "--help-all" else word for word in found], Path(configs[0]).stem if configs else words[0])
+    except CliptuneError:
+        raise
+    except Exception as error:
+        ours = _cause(error)
+        if ours is None:
+            raise
+        raise ours from None
+
+
+def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
+    """Turn the names of shipped configs into paths.
+
+    Args:
+        words: the command line.
+
+    Returns:
+        The command line with paths, and the configs' paths.
+
+    Raises:
+        ConfigError: a config that is neither a file nor shipped, or that is no map of known sections.
+    """
+    paths: list[str] = []
+    for i, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag not in ("--config", "-c") or (not equals and i + 1 == len(words)):
+            continue
+        value = value if equals else words[i + 1]
+        path = Path(value)
+        if not path.is_file():
+            found = shipped_config(value)
+            if found is None:
+                near = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+                raise ConfigError(f"config {value}: there is no such file. {did_you_mean(value, [*near, *shipped_configs()])}")
+            path = found
+        words[i if equals else i + 1] = f"{flag}={path}" if equals else str(path)
+        check_config(path)
+        paths.append(str(path))
+    return words, paths
+
+
+def _cause(error: BaseException | None) -> CliptuneError | None:
+    """Our own error inside one that a library wrapped it in (a worker process's comes as text)."""
+    while error is not None:
+        if isinstance(error, CliptuneError):
+            return error
+        text = re.search(r"cliptune\.errors\.(\w+): (.+)", str(error))
+        if text:
+            kind = getattr(errors, text[1], CliptuneError)
+            return kind(text[2].strip())
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _quiet() -> None:
+    """Let our own lines stand out: libraries' tips and notes on their own insides are left out, warnings stay."""
+    logging.basicConfig(level=logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ours = logging.getLogger("cliptune")
+    ours.setLevel(logging.INFO)
+    if not ours.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        ours.addHandler(handler)
+    ours.propagate = False
+    for category in (FutureWarning, DeprecationWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"(lightning|torch|open_clip|jsonargparse|timm)\b.*")
+    if not sys.stdout.isatty():
+        datasets.disable_progress_bars()
