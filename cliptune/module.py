@@ -101,10 +101,12 @@ class AdaptModule(L.LightningModule):
         if not groups:
             raise ConfigError(f"{type(self.method).__name__} leaves nothing to learn. Let a tower, block or the logit scale learn.")
         optimizer = build_optimizer(self.optimizer, groups)
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ConfigError("the schedule needs an end, and training has none. Set trainer.max_epochs or trainer.max_steps.")
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": build_schedule(optimizer, self.schedule, steps), "interval": "step"},
+            "lr_scheduler": {"scheduler": build_schedule(optimizer, self.schedule, int(steps)), "interval": "step"},
         }
 
     def train(self, mode: bool = True) -> "AdaptModule":

@@ -293,3 +293,15 @@ def test_more_blocks_than_the_tower_has_are_refused(backbone: Backbone, family: 
     attached(backbone, towers=side, train_last=count)
     with pytest.raises(ConfigError, match=rf"train_last {count + 1}, but the {side} tower has {count} blocks\. Take at most {count}"):
         attached(backbone, towers=side, train_last=count + 1)
+
+
+@torch.no_grad()
+def test_a_pretrained_scale_above_the_bound_is_not_cut(vit: Backbone) -> None:
+    vit.model.logit_scale.copy_(torch.tensor(117.0).log())
+    method = Full()
+    method.attach(vit, [])
+    method.after_step(vit)
+    assert vit.logit_scale.item() == pytest.approx(117.0)
+    vit.model.logit_scale.copy_(torch.tensor(120.0).log())
+    method.after_step(vit)
+    assert vit.logit_scale.item() == pytest.approx(117.0)

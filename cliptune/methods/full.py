@@ -24,7 +24,8 @@ class Full(Method):
         text_lr_factor: factor on the learning rate of the text tower.
         layer_decay: factor on the learning rate for each block further from the output (Clark et al. 2020, ELECTRA); 1 is none.
         logit_scale: `learned` or `frozen`.
-        logit_scale_max: upper bound of the learned scale; none where not given.
+        logit_scale_max: upper bound of the learned scale, or the pretrained scale where that is greater (SigLIP's); none where not
+            given.
 
     Raises:
         ConfigError: a value out of range, or more blocks asked for than there are.
@@ -58,7 +59,7 @@ class Full(Method):
         self.lr_factors = {"image": image_lr_factor, "text": text_lr_factor}
         self.layer_decay = layer_decay
         self.learn_scale = logit_scale == "learned"
-        self.logit_scale_max = logit_scale_max
+        self.log_scale_max = None if logit_scale_max is None else log(logit_scale_max)
 
     def attach(self, backbone: Backbone, class_names: list[str]) -> None:
         """Let the chosen blocks learn, and freeze all else."""
@@ -71,6 +72,8 @@ class Full(Method):
             first = 0 if self.train_last is None else count - self.train_last + 1
             for key, p in T.parameters(tower).items():
                 p.requires_grad_(depth[key] >= first)
+        if self.log_scale_max is not None:
+            self.log_scale_max = max(self.log_scale_max, float(backbone.model.logit_scale))
         backbone.model.logit_scale.requires_grad_(self.learn_scale)
         if backbone.model.logit_bias is not None:
             backbone.model.logit_bias.requires_grad_(self.learn_scale)
@@ -121,5 +124,5 @@ class Full(Method):
     @torch.no_grad()
     def after_step(self, backbone: Backbone) -> None:
         """Keep the scale at its bound."""
-        if self.learn_scale and self.logit_scale_max is not None:
-            backbone.model.logit_scale.clamp_(max=log(self.logit_scale_max))
+        if self.learn_scale and self.log_scale_max is not None:
+            backbone.model.logit_scale.clamp_(max=self.log_scale_max)
