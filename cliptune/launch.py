@@ -23,8 +23,6 @@ def run(words: Sequence[str]) -> None:
         found, configs = with_configs(list(words))
         Parser.made, Parser.configs = [], configs
         AdaptCLI(["--help" if word == "--help-all" else word for word in found], Path(configs[0]).stem if configs else words[0])
-    except CliptuneError:
-        raise
     except Exception as error:
         ours = _cause(error)
         if ours is None:
@@ -66,12 +64,12 @@ def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
 def _cause(error: BaseException | None) -> CliptuneError | None:
     """Our own error inside one that a library wrapped it in (a worker process's comes as text)."""
     while error is not None:
-        if isinstance(error, CliptuneError):
-            return error
         text = re.search(r"cliptune\.errors\.(\w+): (.+)", str(error))
         if text:
             kind = getattr(errors, text[1], CliptuneError)
             return kind(text[2].strip())
+        if isinstance(error, CliptuneError):
+            return error
         error = error.__cause__ or error.__context__
     return None
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,15 @@ def test_every_key_of_the_help_screens_is_a_key(capsys: pytest.CaptureFixture[st
                 key = key.replace(".optimizer.lr", ".optimizer") if "optimizer" in key else key
                 assert key in everything, (command, key)
         assert len(SCREENS[command].splitlines()) < 50
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_image_that_cannot_be_read_is_one_line_from_a_worker_too(
+    config: Path, capsys: pytest.CaptureFixture[str], picture: Callable[[str], Path], workers: str
+) -> None:
+    files = [picture(f"folder/{kind}/{i}.png") for kind in ("cat", "dog") for i in range(20)]
+    for file in files:
+        file.write_bytes(b"junk")
+    error = error_of(capsys, "test", "--config", str(config), "--data.path", "folder", "--data.batch_size", "4", "--data.workers", workers)
+    assert error.startswith("DataError: cannot decode the image")
+    assert error.endswith("Mend it, or take its row out of the data.")
