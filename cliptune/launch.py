@@ -81,10 +81,7 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     ours = logging.getLogger("cliptune")
     ours.setLevel(logging.INFO)
-    if not ours.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        ours.addHandler(handler)
+    ours.handlers = [logging.StreamHandler(sys.stdout)]
     ours.propagate = False
     for category in (FutureWarning, DeprecationWarning, UserWarning):
         warnings.filterwarnings("ignore", category=category, module=r"(lightning|torch|open_clip|jsonargparse|timm)\b.*")
