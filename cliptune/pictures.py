@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 EXAMPLES = 24
 COLUMNS = 6
+LINE = 0.14  # inches that a line of text takes
 RIGHT, WRONG, PLAIN, FAINT = "#1a7f37", "#c62828", "#1f4e79", "#9aa5b1"
 CANDIDATES = 1000  # captions among which the pictured one is chosen, at most
 
@@ -96,23 +97,27 @@ def draw_examples(folder: Path, module: AdaptModule, data: ImageTextData) -> Non
 
 def _grid(file: Path, images: Tensor, texts: list[str], truths: list[str], good: list[bool], title: str) -> None:
     columns = min(COLUMNS, len(images))
-    lines = -(-len(images) // columns)
+    height = 2.1 + LINE * (_most_lines(texts) + _most_lines([t for t, right in zip(truths, good, strict=True) if not right]))
+    rows = -(-len(images) // columns)
     with plt.rc_context({"font.family": fonts_for([*texts, *truths])}):
-        figure, axes = plt.subplots(
-            lines, columns, figsize=(2.1 * max(columns, 4), 2.75 * lines + 0.5), squeeze=False, constrained_layout=True
-        )
-        for axis in axes.flat:
+        size = (2.1 * max(columns, 4), height * rows + 0.5)
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, constrained_layout=True)
+        for axis in axes.flat[len(images) :]:
             axis.axis("off")
         for axis, image, text, truth, right in zip(axes.flat, images, texts, truths, good, strict=False):
             axis.imshow(image.permute(1, 2, 0).numpy())
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
             axis.set_title(_wrapped(text), fontsize=8, color=RIGHT if right else WRONG, parse_math=False)
-            if not right and truth:
-                axis.text(
-                    0.5, -0.04, _wrapped(truth), transform=axis.transAxes, ha="center", va="top", fontsize=7, color="#444", parse_math=False
-                )
+            if not right:
+                axis.set_xlabel(_wrapped(truth), fontsize=7, color="#444", parse_math=False)
         figure.suptitle(title, fontsize=9, color="#444")
         figure.savefig(file, dpi=120)
         plt.close(figure)
+
+
+def _most_lines(texts: list[str]) -> int:
+    return max((_wrapped(text).count("\n") + 1 for text in texts if text), default=0)
 
 
 def _wrapped(text: str) -> str:
