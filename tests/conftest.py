@@ -3,6 +3,7 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when datasets is imported
+os.environ["OMP_NUM_THREADS"] = "1"  # for tiny models a second thread costs more than it gives; read when torch is imported
 
 import json
 from collections.abc import Callable
