@@ -63,6 +63,16 @@ def write_model(folder: Path, config: dict[str, Any], seed: int = 0, **preproces
     return f"local-dir:{folder}"
 
 
+class Code:
+    """Unpickled, makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """From family to the `local-dir:` name of a tiny random model; read-only."""

@@ -1,7 +1,6 @@
 """The pretrained CLIP: its rows against open_clip's own, and the errors of who asks for one that cannot be."""
 
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CONFIGS, images_for, write_model
+from conftest import CONFIGS, Code, images_for, write_model
 from open_clip.pretrained import list_pretrained_tags_by_model
 
 from cliptune.backbone import Backbone
@@ -170,16 +169,6 @@ def test_weights_of_another_width_name_the_shapes(tiny: dict[str, str], tmp_path
     wide = {**CONFIGS["vit"], "embed_dim": 25}
     with pytest.raises(ConfigError, match=r"it has text_projection \(32, 25\) instead of \(32, 24\), visual\.proj"):
         Backbone(tiny["vit"], str(weights_of(write_model(tmp_path / "wide", wide))))
-
-
-class Code:
-    """Unpickled, makes a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.folder),)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

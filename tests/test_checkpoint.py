@@ -1,7 +1,6 @@
 """Checkpoints: only what learned plus a recipe, plain data, rebuilt to equal rows, and refused where they do not fit."""
 
 import json
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS, images_for, write_model
+from conftest import CONFIGS, Code, images_for, write_model
 from torch import Tensor
 
 from cliptune import checkpoint as C
@@ -226,16 +225,6 @@ def test_a_changed_checkpoint_is_refused_in_one_line(saved: Path, tmp_path: Path
     with pytest.raises(CheckpointError, match=message) as caught:
         C.rebuild(C.read(tmp_path / "a.ckpt"))
     assert "\n" not in str(caught.value)
-
-
-class Code:
-    """Unpickled, makes a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.folder),)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
