@@ -15,7 +15,7 @@ from cliptune.backbone import Backbone
 from cliptune.checkpoint import read, rebuild
 from cliptune.errors import ConfigError, DataError
 from cliptune.images import decode, from_pil
-from cliptune.methods.base import Method
+from cliptune.methods.base import ClassTexts, Method
 
 ImageLike = str | Path | bytes | Image.Image | Tensor
 TEMPLATE = "a photo of a {}."
@@ -108,9 +108,7 @@ class AdaptedCLIP:
             ConfigError: no class names are given, and the model was adapted without; or a template has no `{}`.
         """
         names, texts = self._classes(class_names, templates)
-        flat = self.backbone.preprocess.tokenize([text for of_class in texts for text in of_class])
-        tokens = flat.unflatten(0, (len(texts), -1)).to(self.device)
-        class_rows = self.method.class_rows(self.backbone, tokens)
+        class_rows = self.method.class_rows(self.backbone, ClassTexts(names, texts, self.backbone.preprocess))
         image_rows = self.encode_images(images).to(self.device)
         probabilities = self.method.logits(self.backbone, image_rows, class_rows).softmax(dim=-1).cpu()
         return Classes([names[i] for i in probabilities.argmax(dim=1).tolist()], probabilities, names)

@@ -15,7 +15,7 @@ import cliptune
 from cliptune.backbone import Backbone
 from cliptune.described import build, plain
 from cliptune.errors import CheckpointError
-from cliptune.methods.base import Method
+from cliptune.methods.base import ClassTexts, Method
 
 if TYPE_CHECKING:
     from cliptune.module import AdaptModule
@@ -41,8 +41,8 @@ def recipe(module: AdaptModule) -> dict[str, Any]:
         "method": module.method.describe(),
         "objective": module.objective.describe(),
         "preprocess": plain(module.backbone.preprocess.config),
-        "class_names": plain(module.class_names),
-        "class_texts": plain(module.class_texts),
+        "class_names": plain(module.classes.names),
+        "class_texts": plain(module.classes.texts),
     }
 
 
@@ -150,7 +150,7 @@ def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
             f"the checkpoint was trained on other weights of {backbone.name} ({found['base_fingerprint']}, not {base}). "
             f"Put those back to {backbone.pretrained or backbone.name}."
         )
-    method.attach(backbone, found["class_names"])
+    method.attach(backbone, ClassTexts(found["class_names"], found["class_texts"], backbone.preprocess))
     state = checkpoint["state_dict"]
     check_state(state, learned_state(method, backbone))
     for prefix, part in (("backbone.", backbone), ("method.", method)):

@@ -192,7 +192,7 @@ class AdaptCLI(LightningCLI):
 
         with self.run.tidy():
             batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
-        write_predictions(self.run.folder, batches or [], self.model.class_names)
+        write_predictions(self.run.folder, batches or [], self.model.classes.names)
 
     def _score(self, what: str) -> dict[str, float]:
         """Validation and test metrics of the module as it stands."""

@@ -14,7 +14,7 @@ from cliptune.backbone import Backbone
 from cliptune.checkpoint import check_fits, learned_state, read, recipe
 from cliptune.data.batches import Batch
 from cliptune.errors import ConfigError, DataError, TrainingError
-from cliptune.methods.base import Method
+from cliptune.methods.base import ClassRows, ClassTexts, Method
 from cliptune.metrics import Recall
 from cliptune.objectives import Objective
 from cliptune.optim import Schedule, build_optimizer, build_schedule
@@ -48,14 +48,13 @@ class AdaptModule(L.LightningModule):
         self.objective = objective
         self.optimizer = optimizer
         self.schedule = schedule
-        self.class_names: list[str] = []
-        self.class_texts: list[list[str]] = []
-        self.class_tokens: Tensor | None = None
+        self.classes = ClassTexts([], [], backbone.preprocess)
         self.has_captions = False
         self.seed = torch.initial_seed() % 2**32
         self.base_fingerprint = backbone.fingerprint()
         self._attached = False
-        self._eval_class_rows: Tensor | None = None
+        self._eval_class_rows: ClassRows | None = None
+        self._constant_class_rows: Tensor | None = None
 
     @property
     def preprocess(self) -> Any:
@@ -72,25 +71,29 @@ class AdaptModule(L.LightningModule):
         if self.trainer.world_size > 1:
             raise ConfigError("more than one device is not supported by this version: set trainer.devices to 1.")
         data = getattr(self.trainer, "datamodule", None)
+        classes = None
         if data is not None:
-            self.class_names, self.class_texts, self.has_captions = data.class_names, data.class_texts, data.has_captions
-        if self.objective.needs == "classes" and not self.class_names:
+            classes = ClassTexts(data.class_names, data.class_texts, self.preprocess)
+            self.has_captions = data.has_captions
+        if self.objective.needs == "classes" and not classes:
             raise DataError(
                 f"{type(self.objective).__name__} needs class labels, and the data has none. Set label_column, or use Contrastive."
             )
-        self.attach()
+        self.attach(classes)
 
-    def attach(self) -> None:
-        """Attach the method and prepare the class texts; without a trainer too."""
+    def attach(self, classes: ClassTexts | None = None) -> None:
+        """Attach the method, once, and prepare the metrics; without a trainer too.
+
+        Args:
+            classes: of the data; those of before where not given.
+        """
+        self.classes = self.classes if classes is None else classes
         if not self._attached:
-            self.method.attach(self.backbone, self.class_names)
+            self.method.check(self.objective.needs)
+            self.method.attach(self.backbone, self.classes)
             self._attached = True
-        if self.class_texts:
-            flat = self.preprocess.tokenize([text for texts in self.class_texts for text in texts])
-            self.class_tokens = flat.unflatten(0, (len(self.class_texts), -1)).to(self.device)  # [C, T, L]
-        count = len(self.class_names)
-        if count:
-            self.top1 = MulticlassAccuracy(count, average="micro", ignore_index=-1)
+        if self.classes:
+            self.top1 = MulticlassAccuracy(len(self.classes), average="micro", ignore_index=-1)
         if self.has_captions:
             self.recall = Recall()
         self.eval_loss = MeanMetric()
@@ -125,10 +128,11 @@ class AdaptModule(L.LightningModule):
         image_rows = self.method.image_rows(self.backbone, batch["images"])
         if self.objective.needs == "pairs":
             text_rows = self.method.text_rows(self.backbone, batch["tokens"])[batch["text"]]
-            target = batch["identity"]
+            target, bias = batch["identity"], self.backbone.logit_bias
         else:
-            text_rows, target = self._class_rows(), batch["label"]
-        loss: Tensor = self.objective(image_rows, text_rows, target, self.backbone.logit_scale, self.backbone.logit_bias)
+            text_rows, bias = self._train_class_rows()
+            target = batch["label"]
+        loss: Tensor = self.objective(image_rows, text_rows, target, self.backbone.logit_scale, bias)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.global_step}. Lower the learning rate, or train in 32-bit precision; "
@@ -143,7 +147,7 @@ class AdaptModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Compute the class rows once per evaluation, not once per batch."""
-        self._eval_class_rows = self._class_rows() if self.class_tokens is not None else None
+        self._eval_class_rows = self.method.class_rows(self.backbone, self.classes) if self.classes else None
 
     on_test_epoch_start = on_validation_epoch_start
     on_predict_epoch_start = on_validation_epoch_start
@@ -172,9 +176,14 @@ class AdaptModule(L.LightningModule):
         logits = self.method.logits(self.backbone, image_rows, self._eval_class_rows)
         return {"row": batch["row"], "probabilities": logits.softmax(dim=-1), "label": batch["label"]}
 
-    def _class_rows(self) -> Tensor:
-        assert self.class_tokens is not None
-        return self.method.class_rows(self.backbone, self.class_tokens.to(self.device))
+    def _train_class_rows(self) -> ClassRows:
+        """The class rows; kept for all later steps where nothing that learns has gone into them."""
+        if self._constant_class_rows is not None:
+            return ClassRows(self._constant_class_rows, self.backbone.logit_bias)
+        found = self.method.class_rows(self.backbone, self.classes)
+        if not found.rows.requires_grad:
+            self._constant_class_rows = found.rows
+        return found
 
     def _evaluate(self, batch: Batch) -> None:
         image_rows = self.method.image_rows(self.backbone, batch["images"])

@@ -74,12 +74,12 @@ def draw_examples(folder: Path, module: AdaptModule, data: ImageTextData) -> Non
     picked = list(dict.fromkeys(picked))
     batch = data.eval_view()(rows[[(0, i) for i in picked]])
     image_rows = module.method.image_rows(module.backbone, batch["images"].to(module.device))
-    if module.class_tokens is not None:
-        class_rows = module.method.class_rows(module.backbone, module.class_tokens.to(module.device))
-        said = (image_rows @ class_rows.T).argmax(dim=1).tolist()
+    if module.classes:
+        class_rows = module.method.class_rows(module.backbone, module.classes)
+        said = module.method.logits(module.backbone, image_rows, class_rows).argmax(dim=1).tolist()
         labels = batch["label"].tolist()
-        texts = [module.class_names[i] for i in said]
-        truths = [module.class_names[i] if i >= 0 else "" for i in labels]
+        texts = [module.classes.names[i] for i in said]
+        truths = [module.classes.names[i] if i >= 0 else "" for i in labels]
         good = [a == b for a, b in zip(said, labels, strict=True)]
         title = "test images and the class that the model says (below, where it is wrong: the true one)"
     else:

@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cliptune.backbone import Backbone
+from cliptune.methods.base import ClassTexts
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -114,6 +115,12 @@ def images_for(backbone: Backbone, count: int, seed: int = 0) -> torch.Tensor:
     """Random pixels of the backbone's size, [count, 3, h, w], uint8."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, 3, *backbone.preprocess.size), generator=generator, dtype=torch.uint8)
+
+
+def classes_for(backbone: Backbone) -> ClassTexts:
+    """Three classes with two templates each."""
+    names = ["cat", "red panda", "seven"]
+    return ClassTexts(names, [[f"a photo of a {name}.", f"a drawing of a {name}, in ink."] for name in names], backbone.preprocess)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import cliptune
 from cliptune import AdaptedCLIP, AdaptModule, Backbone, CrossEntropy, Full
 from cliptune.errors import CheckpointError, CliptuneError, ConfigError, DataError
 from cliptune.images import from_pil
+from cliptune.methods.base import ClassTexts
 
 NAMES, TEMPLATES = ["cat", "dog", "red panda"], ["a photo of a {}.", "a drawing of a {}, in ink."]
 Picture = Callable[[str], Path]
@@ -22,9 +23,8 @@ Picture = Callable[[str], Path]
 def run_folder(backbone: Backbone, folder: Path, names: list[str] | None = None, templates: list[str] | None = None) -> Path:
     """What a run leaves behind: a checkpoint of a CLIP whose text tower was moved a little."""
     module = AdaptModule(backbone, Full(), CrossEntropy())
-    module.class_names = NAMES if names is None else names
-    module.class_texts = [[t.replace("{}", name) for t in templates or TEMPLATES] for name in module.class_names]
-    module.attach()
+    names = NAMES if names is None else names
+    module.attach(ClassTexts(names, [[t.replace("{}", name) for t in templates or TEMPLATES] for name in names], backbone.preprocess))
     with torch.random.fork_rng():
         torch.manual_seed(1)
         for p in module.parameters():

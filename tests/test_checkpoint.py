@@ -15,6 +15,7 @@ from torch import Tensor
 from cliptune import checkpoint as C
 from cliptune.backbone import Backbone
 from cliptune.errors import CheckpointError
+from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import Full
 from cliptune.module import AdaptModule
 from cliptune.objectives import Contrastive, CrossEntropy, Objective
@@ -34,8 +35,7 @@ def adapted(backbone: Backbone, objective: Objective | None = None, **arguments:
 
 def attached(backbone: Backbone, objective: Objective | None = None, **arguments: Any) -> AdaptModule:
     module = AdaptModule(backbone, Full(**arguments), objective or Contrastive())
-    module.class_names, module.class_texts = ["cat", "dog"], [["a cat."], ["a dog."]]
-    module.attach()
+    module.attach(ClassTexts(["cat", "dog"], [["a cat."], ["a dog."]], backbone.preprocess))
     return module
 
 
@@ -95,7 +95,7 @@ def test_a_frozen_towers_weights_are_not_in_the_file(vit: Backbone, tmp_path: Pa
 
 def test_the_recipe_is_plain_and_the_file_loads_with_weights_only(vit: Backbone, tmp_path: Path) -> None:
     module = attached(vit, Contrastive(("image", "caption")), layer_decay=np.float64(0.5), train_last=2)
-    module.class_names = [np.str_("cat"), "dog"]
+    module.classes.names = [np.str_("cat"), "dog"]
     save(module, tmp_path / "a.ckpt")
     found = torch.load(tmp_path / "a.ckpt", weights_only=True)["cliptune"]
     assert json.loads(json.dumps(found)) == found

@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
-from conftest import images_for
+from conftest import classes_for, images_for
 
 import cliptune
 from cliptune.backbone import Backbone
@@ -56,7 +56,7 @@ def test_before_training_it_scores_as_the_untouched_clip(backbone: Backbone, met
     images, tokens = images_for(backbone, 3), backbone.preprocess.tokenize(TEXTS)
     with torch.no_grad():
         expected = backbone.encode_image(images), backbone.encode_text(tokens)
-    method.attach(backbone, list("abc"))
+    method.attach(backbone, classes_for(backbone))
     for found, wanted in zip(rows(backbone, method), expected, strict=True):
         torch.testing.assert_close(found, wanted, atol=2e-6, rtol=0)  # torch takes another kernel where nothing learns
 
@@ -91,5 +91,5 @@ def test_saved_and_rebuilt_its_rows_are_equal(backbone: Backbone, method: Method
 
 def test_a_method_config_runs_on_what_ships(method: Method) -> None:
     nano: Any = Backbone("nano")
-    method.attach(nano, ["one", "two"])
+    method.attach(nano, classes_for(nano))
     assert method.groups(nano)

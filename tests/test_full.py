@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
 from cliptune.methods import base
+from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import LOGIT_SCALE_MAX, Full
 from cliptune.module import AdaptModule
 from cliptune.objectives import Contrastive
@@ -252,17 +253,17 @@ def test_class_rows_equal_open_clips_zero_shot_classifier(tiny: dict[str, str], 
     expected = open_clip.build_zero_shot_classifier(
         theirs, tokenizer, names, [lambda name, t=t: t.replace("{}", name) for t in templates]
     )  # [D, C]
-    flat = backbone.preprocess.tokenize([t.replace("{}", name) for name in names for t in templates])
-    found = Full().class_rows(backbone, flat.unflatten(0, (3, 2)))
+    classes = ClassTexts(names, [[t.replace("{}", name) for t in templates] for name in names], backbone.preprocess)
+    found = Full().class_rows(backbone, classes).rows
     torch.testing.assert_close(found, expected.T, atol=2e-6, rtol=0)
 
 
 @torch.no_grad()
 def test_class_rows_in_chunks_are_the_same(vit: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = vit.preprocess.tokenize([f"number {i}" for i in range(10)]).unflatten(0, (5, 2))
-    whole = Full().class_rows(vit, tokens)
+    classes = ClassTexts(list("abcde"), [[f"number {i}", f"letter {i}"] for i in range(5)], vit.preprocess)
+    whole = Full().class_rows(vit, classes).rows
     monkeypatch.setattr(base, "CLASS_CHUNK", 3)
-    torch.testing.assert_close(Full().class_rows(vit, tokens), whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(Full().class_rows(vit, classes).rows, whole, atol=1e-6, rtol=0)
 
 
 # Errors
@@ -299,7 +300,7 @@ def test_more_blocks_than_the_tower_has_are_refused(backbone: Backbone, family: 
 def test_a_pretrained_scale_above_the_bound_is_not_cut(vit: Backbone) -> None:
     vit.model.logit_scale.copy_(torch.tensor(117.0).log())
     method = Full()
-    method.attach(vit, [])
+    method.attach(vit, ClassTexts([], [], vit.preprocess))
     method.after_step(vit)
     assert vit.logit_scale.item() == pytest.approx(117.0)
     vit.model.logit_scale.copy_(torch.tensor(120.0).log())

@@ -11,6 +11,7 @@ from PIL import Image as PILImage
 
 from cliptune.backbone import Backbone
 from cliptune.data.images import ImageTextData
+from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import Full
 from cliptune.module import AdaptModule
 from cliptune.objectives import Contrastive
@@ -22,8 +23,8 @@ METRICS = "epoch,step,val/top1,train/loss\n0,0,0.1,\n0,9,,2.0\n0,19,,1.5\n0,20,0
 def module_for(backbone: Backbone, data: ImageTextData) -> AdaptModule:
     data.setup()
     module = AdaptModule(backbone, Full(), Contrastive())
-    module.class_names, module.class_texts, module.has_captions = data.class_names, data.class_texts, data.has_captions
-    module.attach()
+    module.has_captions = data.has_captions
+    module.attach(ClassTexts(data.class_names, data.class_texts, backbone.preprocess))
     return module
 
 

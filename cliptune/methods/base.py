@@ -1,16 +1,56 @@
 """The contract of every method: what it adds, what of the backbone learns, and how rows and logits come about."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.described import Described
 from cliptune.objectives import similarity
+from cliptune.preprocess import Preprocess
 
 CLASS_CHUNK = 512  # texts encoded at a time, so that thousands of classes do not fill the memory
+
+
+class ClassTexts:
+    """The classes of the data and the texts around each name.
+
+    Args:
+        names: of the classes.
+        texts: [C][T], the texts of each class, one per template.
+        preprocess: the backbone's, whose tokenizer reads the texts.
+    """
+
+    def __init__(self, names: Sequence[str], texts: Sequence[Sequence[str]], preprocess: Preprocess) -> None:
+        self.names, self.texts, self.preprocess = list(names), [list(of_class) for of_class in texts], preprocess
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """[C, T, L], on the CPU."""
+        flat = self.preprocess.tokenize([text for of_class in self.texts for text in of_class])
+        return flat.unflatten(0, (len(self.texts), -1))
+
+
+class ClassRows(NamedTuple):
+    """What images are compared with."""
+
+    rows: Tensor  # [C, D]
+    bias: Tensor | None = None  # added to the logits: [C] or a scalar
+
+
+class LabelledRows(NamedTuple):
+    """A whole split as rows."""
+
+    rows: Tensor  # [N, D], of unit length
+    labels: Tensor  # [N], class numbers
 
 
 class Group(dict[str, object]):
@@ -21,24 +61,51 @@ class Method(Described, nn.Module, ABC):
     """Decides what learns. Owns only the parameters that it adds; the backbone is passed in and never stored."""
 
     @abstractmethod
-    def attach(self, backbone: Backbone, class_names: list[str]) -> None:
+    def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
         """Freeze, and add what is added. Called once, before the optimizer is built.
 
+        Args:
+            backbone: the CLIP, untouched.
+            classes: of the data; empty where it has none.
+
         Raises:
-            ConfigError: the method cannot work on this backbone, with the way out.
+            ConfigError: the method cannot work on this backbone or without classes, with the way out.
         """
 
     @abstractmethod
     def groups(self, backbone: Backbone) -> list[Group]:
         """The parameters that learn, in groups of one learning-rate factor and one weight decay."""
 
-    @abstractmethod
     def learned(self, backbone: Backbone) -> Iterable[str]:
         """The names in `backbone.state_dict()` that training changes, buffers such as batch statistics included."""
+        return ()
+
+    def check(self, needs: str) -> None:
+        """Refuse an objective that this method cannot serve.
+
+        Args:
+            needs: the objective's, `pairs` or `classes`.
+
+        Raises:
+            ConfigError: with the objective that fits.
+        """
 
     def train_mode(self, backbone: Backbone) -> None:
         """Put what learns into training mode and everything frozen into evaluation mode (batch statistics, dropout)."""
-        backbone.train()
+        backbone.eval()
+
+    def frozen(self, backbone: Backbone) -> dict[str, int]:
+        """How much of each tower gives what the untouched CLIP gives, from its input on, so that it need be computed only once.
+
+        Returns:
+            For `image` and `text` the number of leading blocks (`towers.blocks`), one more than there are for the whole tower.
+        """
+        found = {}
+        for name, tower in backbone.towers().items():
+            depth, count = T.depths(tower)
+            learning = [depth[key] for key, p in T.parameters(tower).items() if p.requires_grad]
+            found[name] = min(max(min(learning) - 1, 0), count) if learning else count + 1
+        return found
 
     def image_rows(self, backbone: Backbone, images: Tensor) -> Tensor:
         """[B, D] of images [B, 3, H, W]."""
@@ -48,23 +115,38 @@ class Method(Described, nn.Module, ABC):
         """[N, D] of tokens [N, L]."""
         return backbone.encode_text(tokens)
 
-    def class_rows(self, backbone: Backbone, tokens: Tensor) -> Tensor:
-        """One row per class: the mean of its templates' unit rows, made unit again (Radford et al. 2021, sec. 3.1.4).
+    def class_rows(self, backbone: Backbone, classes: ClassTexts) -> ClassRows:
+        """A row for each class: the mean of its templates' unit rows, made unit again (Radford et al. 2021, sec. 3.1.4)."""
+        tokens = classes.tokens.to(backbone.mean.device)
+        rows = torch.cat([self.text_rows(backbone, part) for part in tokens.flatten(0, 1).split(CLASS_CHUNK)])
+        return ClassRows(mean_rows(rows, tokens.shape[1]), backbone.logit_bias)
+
+    def logits(self, backbone: Backbone, image_rows: Tensor, class_rows: ClassRows) -> Tensor:
+        """[B, C] of rows."""
+        return similarity(image_rows, class_rows.rows, backbone.logit_scale, class_rows.bias)
+
+    @property
+    def solves(self) -> bool:
+        """Whether training is one call of `solve` over all rows, and no steps over batches."""
+        return False
+
+    def solve(self, backbone: Backbone, train: LabelledRows, validation: LabelledRows) -> float:
+        """Learn from all rows at once.
 
         Args:
-            backbone: the CLIP.
-            tokens: [C, T, L]: classes, templates, tokens.
+            backbone: the CLIP; frozen.
+            train: all rows of the training split.
+            validation: those that choose what is to be chosen.
 
         Returns:
-            [C, D].
+            The loss on the training rows.
         """
-        flat = tokens.flatten(0, 1)
-        rows = torch.cat([self.text_rows(backbone, part) for part in flat.split(CLASS_CHUNK)])
-        return nn.functional.normalize(rows.unflatten(0, tokens.shape[:2]).mean(dim=1), dim=-1)
-
-    def logits(self, backbone: Backbone, image_rows: Tensor, text_rows: Tensor) -> Tensor:
-        """[B, C] of rows."""
-        return similarity(image_rows, text_rows, backbone.logit_scale, backbone.logit_bias)
+        raise NotImplementedError
 
     def after_step(self, backbone: Backbone) -> None:
         """Called after every optimizer step; for bounds on parameters."""
+
+
+def mean_rows(rows: Tensor, templates: int) -> Tensor:
+    """[C, D], of unit length, of the unit rows [C * T, D] of the classes' texts."""
+    return nn.functional.normalize(rows.unflatten(0, (-1, templates)).mean(dim=1), dim=-1)

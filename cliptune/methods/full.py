@@ -9,7 +9,7 @@ import torch
 from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
-from cliptune.methods.base import Group, Method
+from cliptune.methods.base import ClassTexts, Group, Method
 
 LOGIT_SCALE_MAX = 100.0  # Radford et al. 2021, sec. 2.5
 
@@ -61,7 +61,7 @@ class Full(Method):
         self.learn_scale = logit_scale == "learned"
         self.log_scale_max = None if logit_scale_max is None else log(logit_scale_max)
 
-    def attach(self, backbone: Backbone, class_names: list[str]) -> None:
+    def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
         """Let the chosen blocks learn, and freeze all else."""
         backbone.requires_grad_(False)
         for name in self.names:
