@@ -16,6 +16,7 @@ _PUBLIC = {
     "CrossEntropy": "cliptune.objectives",
     "Full": "cliptune.methods.full",
     "ImageTextData": "cliptune.data.images",
+    "LoRA": "cliptune.methods.lora",
     "Method": "cliptune.methods.base",
     "Objective": "cliptune.objectives",
     "Schedule": "cliptune.optim",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cliptune.data.images import ImageTextData
     from cliptune.methods.base import Method
     from cliptune.methods.full import Full
+    from cliptune.methods.lora import LoRA
     from cliptune.module import AdaptModule
     from cliptune.objectives import Contrastive, CrossEntropy, Objective
     from cliptune.optim import Schedule

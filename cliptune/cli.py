@@ -10,7 +10,8 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-import cliptune.methods.full  # noqa: F401 - the parser knows a method by its short name once it is imported
+import cliptune.methods.full
+import cliptune.methods.lora  # noqa: F401 - the parser knows a method by its short name once it is imported
 from cliptune.backbone import Backbone
 from cliptune.callbacks import Clock, Floor, Watch, progress
 from cliptune.checkpoint import check_parts, read

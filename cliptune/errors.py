@@ -23,6 +23,10 @@ class CheckpointError(CliptuneError):
     """A checkpoint does not fit the model, or is not one."""
 
 
+class ExportError(CliptuneError):
+    """What was learned cannot be written in the wanted form."""
+
+
 class TrainingError(CliptuneError):
     """Training went wrong in a way that going on would only hide."""
 

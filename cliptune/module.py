@@ -1,5 +1,6 @@
 """`AdaptModule`: wires backbone, method, objective and data, logs, and saves only what learned."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from cliptune.methods.base import ClassRows, ClassTexts, Method
 from cliptune.metrics import Recall
 from cliptune.objectives import Objective
 from cliptune.optim import Schedule, build_optimizer, build_schedule
+
+log = logging.getLogger(__name__)
 
 
 class AdaptModule(L.LightningModule):
@@ -80,6 +83,8 @@ class AdaptModule(L.LightningModule):
                 f"{type(self.objective).__name__} needs class labels, and the data has none. Set label_column, or use Contrastive."
             )
         self.attach(classes)
+        if stage == "fit" and (proof := self.method.audit(self.backbone)):
+            log.info(proof)
 
     def attach(self, classes: ClassTexts | None = None) -> None:
         """Attach the method, once, and prepare the metrics; without a trainer too.

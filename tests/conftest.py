@@ -17,6 +17,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from timm.models import register_model
+from timm.models.eva import Eva
 
 from cliptune.backbone import Backbone
 from cliptune.methods.base import ClassTexts
@@ -47,6 +49,36 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 FAMILIES = tuple(CONFIGS)
+MORE: dict[str, dict[str, Any]] = {
+    "coca": {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "attentional_pool": True,
+                       "attn_pooler_heads": 2, "attn_pooler_queries": 4, "output_tokens": True},
+        "text_cfg": {**TEXT, "embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {**TEXT, "layers": 1, "dim_head": 16, "attn_pooler_heads": 2},
+        "custom_text": True,
+    },
+    "eva02": {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 56, "timm_model_name": "test_eva02", "timm_pool": "token", "timm_proj": None},
+        "text_cfg": TEXT,
+        "custom_text": True,
+    },
+}  # fmt: skip
+ALL_FAMILIES = (*FAMILIES, *MORE)
+
+
+@register_model
+def test_eva02(pretrained: bool = False, **kwargs: Any) -> Eva:
+    """A tiny EVA-02 (Fang et al. 2023): separate projections, rotary positions, SwiGLU."""
+    shape = {"img_size": 56, "patch_size": 14, "embed_dim": 48, "depth": 2, "num_heads": 2, "mlp_ratio": 8 / 3, "swiglu_mlp": True}
+    kwargs = {key: value for key, value in kwargs.items() if key in ("global_pool", "num_classes")}
+    model = Eva(**{**shape, "qkv_fused": False, "use_rot_pos_emb": True, "ref_feat_shape": (16, 16), **kwargs})
+    model.default_cfg = {}
+    return model
+
+
+test_eva02.__test__ = False  # type: ignore[attr-defined]  # a model, whatever pytest thinks of its name
 
 
 def write_model(folder: Path, config: dict[str, Any], seed: int = 0, **preprocess: Any) -> str:
@@ -58,7 +90,7 @@ def write_model(folder: Path, config: dict[str, Any], seed: int = 0, **preproces
         torch.manual_seed(seed)
         model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
         for name, p in model.named_parameters():
-            if name.endswith("bn3.weight"):  # zero at random initialisation, which would hide all that comes before
+            if name.endswith(("bn3.weight", ".gamma")):  # zero or near it at random initialisation, which would hide all that comes before
                 torch.nn.init.ones_(p)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
     return f"local-dir:{folder}"
@@ -78,7 +110,7 @@ class Code:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """From family to the `local-dir:` name of a tiny random model; read-only."""
     root = tmp_path_factory.mktemp("models")
-    return {family: write_model(root / family, config) for family, config in CONFIGS.items()}
+    return {family: write_model(root / family, config) for family, config in {**CONFIGS, **MORE}.items()}
 
 
 @pytest.fixture(params=FAMILIES)

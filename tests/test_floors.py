@@ -11,8 +11,8 @@ import cliptune
 ROOT = Path(cliptune.__file__).parent
 FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     {"errors", "described", "help"},
-    {"images", "preprocess", "towers", "pretrained", "backbone"},
-    {"objectives", "methods.base", "methods.full", "metrics", "optim"}
+    {"images", "preprocess", "towers", "pretrained", "backbone", "projections", "attention", "targets", "adapters"},
+    {"objectives", "methods.base", "methods.full", "methods.lora", "audit", "metrics", "optim"}
     | {f"data.{name}" for name in ("digits", "sources", "columns", "classes", "batches", "images")},
     {"checkpoint", "module", "adapted"},
     {"run", "logs", "callbacks", "pictures", "predictions", "summary"},

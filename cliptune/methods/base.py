@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.described import Described
+from cliptune.errors import ExportError
 from cliptune.objectives import similarity
 from cliptune.preprocess import Preprocess
 
@@ -124,6 +125,18 @@ class Method(Described, nn.Module, ABC):
     def logits(self, backbone: Backbone, image_rows: Tensor, class_rows: ClassRows) -> Tensor:
         """[B, C] of rows."""
         return similarity(image_rows, class_rows.rows, backbone.logit_scale, class_rows.bias)
+
+    def audit(self, backbone: Backbone) -> str:
+        """Prove, before training, that all that learns changes the rows; what was found, as lines for the log."""
+        return ""
+
+    def fold(self, backbone: Backbone) -> None:
+        """Write what was learned into the backbone's plain CLIP weights.
+
+        Raises:
+            ExportError: it is not of that kind.
+        """
+        raise ExportError(f"what {type(self).__name__} learns is no weight of a plain CLIP. Save the checkpoint instead.")
 
     @property
     def solves(self) -> bool:

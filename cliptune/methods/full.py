@@ -121,6 +121,9 @@ class Full(Method):
                 if any(p.requires_grad for p in module.parameters(recurse=False)):
                     module.training = True
 
+    def fold(self, backbone: Backbone) -> None:
+        """They are plain CLIP weights."""
+
     @torch.no_grad()
     def after_step(self, backbone: Backbone) -> None:
         """Keep the scale at its bound."""

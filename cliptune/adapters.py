@@ -1,0 +1,135 @@
+"""peft's low-rank adapters on open_clip's towers: putting them in, merging them, and peft's own folder on disk.
+
+A tower's attention must be split (`attention.split`), so that all that is adapted is a Linear or a convolution of its own.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cliptune.errors import CheckpointError
+
+ADAPTER = "default"  # peft's name of an only adapter
+START = "start"  # a frozen second one, which takes PiSSA's start off again
+WRAPPED = "base_model.model."  # what peft's folder puts before each name
+
+
+def pattern(names: Iterable[str]) -> str:
+    """One regular expression that matches exactly these full names; peft matches lists by their ends, in both towers alike."""
+    grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in names:
+        before, number, after = re.fullmatch(r"(.*?)(\d*)(\D*)", name).groups()  # type: ignore[union-attr]
+        grouped[before, after].append(number)
+    return "|".join(f"{re.escape(before)}({'|'.join(numbers)}){re.escape(after)}" for (before, after), numbers in grouped.items())
+
+
+def layers(model: nn.Module) -> dict[str, Any]:
+    """The adapted layers by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+
+
+def learning(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The adapter tensors that learn, by name."""
+    starts = tuple(f"{name}.lora_" for name in layers(model))
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and name.startswith(starts)}
+
+
+def inject(model: nn.Module, config: LoraConfig) -> None:
+    """Put the adapters in; the base weights keep their bits.
+
+    PiSSA (Meng et al. 2024, eq. 2 to 5) takes the principal part out of the base weights. Here they stay, and a frozen product takes
+    it off: W - B0 A0 + B A is the same function, and so is the gradient of A and B.
+    """
+    if config.init_lora_weights != "pissa":
+        inject_adapter_in_model(config, model, ADAPTER)
+        return
+    before = {name: value.detach().clone() for name, value in model.named_parameters() if re.fullmatch(_weights(config), name)}
+    inject_adapter_in_model(config, model, ADAPTER)
+    plain = LoraConfig(r=config.r, lora_alpha=config.lora_alpha, target_modules=config.target_modules)
+    inject_adapter_in_model(plain, model, START)
+    with torch.no_grad():
+        for name, layer in layers(model).items():
+            base: Any = layer.get_base_layer()
+            base.weight.data = before[f"{name}.weight"]
+            layer.lora_A[START].weight.copy_(layer.lora_A[ADAPTER].weight)
+            layer.lora_B[START].weight.copy_(-layer.lora_B[ADAPTER].weight)
+            layer.set_adapter([ADAPTER, START])
+            for part in (layer.lora_A, layer.lora_B):
+                part[START].requires_grad_(False)
+
+
+def _weights(config: LoraConfig) -> str:
+    return rf"({config.target_modules})\.weight"
+
+
+def merge(model: nn.Module) -> None:
+    """Add every adapter to its base weight, and take the adapters away."""
+    for name, layer in layers(model).items():
+        layer.merge(safe_merge=True)
+        above, _, last = name.rpartition(".")
+        setattr(model.get_submodule(above), last, layer.get_base_layer())
+
+
+def save(model: nn.Module, config: LoraConfig, folder: str | Path) -> None:
+    """Write the adapter as peft does: plain peft loads it on an open_clip model whose attention is split.
+
+    PiSSA's two products are written as one of twice the rank, which needs no changed base weights.
+    """
+    state = {key: value.detach().cpu() for key, value in get_peft_model_state_dict(model, adapter_name=ADAPTER).items()}
+    if config.init_lora_weights == "pissa":
+        start = get_peft_model_state_dict(model, adapter_name=START)
+        state = {key: torch.cat([value, start[key].cpu()], dim=0 if "lora_A" in key else 1) for key, value in state.items()}
+        config = LoraConfig(
+            r=2 * config.r, lora_alpha=2 * config.lora_alpha, lora_dropout=config.lora_dropout, target_modules=config.target_modules
+        )
+    config.save_pretrained(str(folder))
+    save_file({f"{WRAPPED}{key}": value.contiguous() for key, value in state.items()}, Path(folder) / SAFETENSORS_WEIGHTS_NAME)
+
+
+def read(folder: str | Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """Read an adapter folder of peft's.
+
+    Raises:
+        CheckpointError: a file is missing, or is not what it should be.
+    """
+    files = [Path(folder) / name for name in (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME)]
+    for file in files:
+        if not file.is_file():
+            raise CheckpointError(f"{folder} has no {file.name}: it is no adapter folder of peft.")
+    try:
+        kind = json.loads(files[0].read_text(encoding="utf-8")).get("peft_type")
+        config = LoraConfig.from_pretrained(str(folder)) if kind == "LORA" else None
+        state = load_file(files[1])
+    except Exception as error:  # json, peft and safetensors raise many kinds
+        raise CheckpointError(f"{folder} cannot be read as an adapter: {error}.") from error
+    if config is None:
+        raise CheckpointError(f"{folder} holds {kind}, not LORA.")
+    return config, {key.removeprefix(WRAPPED): value for key, value in state.items()}
+
+
+def put(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put an adapter's tensors into a model that has the adapter.
+
+    Raises:
+        CheckpointError: keys are missing, unknown, or of another shape; peft itself would pass over them.
+    """
+    ours = get_peft_model_state_dict(model, adapter_name=ADAPTER)
+    odd = {
+        "lacks": sorted(ours.keys() - state.keys()),
+        "has the unknown": sorted(state.keys() - ours.keys()),
+        "has in another shape": sorted(key for key in ours.keys() & state.keys() if ours[key].shape != state[key].shape),
+    }
+    parts = [f"{lead} {', '.join(keys[:3])}" for lead, keys in odd.items() if keys]
+    if parts:
+        raise CheckpointError(f"the adapter {' and '.join(parts)}. It does not fit this model: give the backbone that it was made on.")
+    set_peft_model_state_dict(model, state, adapter_name=ADAPTER)

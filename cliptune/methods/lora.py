@@ -1,0 +1,170 @@
+"""LoRA (Hu et al. 2021) on any tower, by peft: low-rank changes of chosen layers, proven to be applied.
+
+The default targets, q, k and v of every block of both towers, are those of CLIP-LoRA (Zanella and Ben Ayed 2024, sec. 4).
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from peft import LoraConfig
+from torch import nn
+
+from cliptune import adapters, attention
+from cliptune import towers as T
+from cliptune.audit import audit
+from cliptune.backbone import Backbone
+from cliptune.errors import ConfigError, did_you_mean
+from cliptune.methods.base import ClassTexts, Group, Method
+from cliptune.targets import ROLES, Layers, Target, choose, find
+
+log = logging.getLogger(__name__)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rslora": {"use_rslora": True},  # Kalajdzievski 2023
+    "dora": {"use_dora": True},  # Liu et al. 2024
+    "pissa": {"init_lora_weights": "pissa"},  # Meng et al. 2024
+}
+
+
+class LoRA(Method):
+    """Adds a product of two thin matrices to chosen layers; nothing else learns.
+
+    Args:
+        rank: of the products.
+        alpha: the products are scaled by alpha / rank (rsLoRA: alpha / sqrt(rank)); the rank where not given.
+        dropout: share of a product's inputs left out in training.
+        towers: which towers are adapted: `both`, `image` or `text`.
+        layers: `all`, `{last: N}` for the last N blocks and what follows them, or the numbers of blocks, from 0.
+        targets: which layers of a block: any of `q`, `k`, `v`, `out`, `mlp` and `conv` (of ResNets and ConvNeXts;
+            depthwise convolutions are left alone).
+        variant: `plain`, `rslora`, `dora` or `pissa`.
+        lr_factor: factor on the optimizer's learning rate, which is that of full fine-tuning: 20 makes CLIP-LoRA's 2e-4 of 1e-5.
+
+    Raises:
+        ConfigError: a value out of range; targets that match nothing; an adapter that would do nothing.
+    """
+
+    def __init__(
+        self,
+        rank: int = 4,
+        alpha: float | None = None,
+        dropout: float = 0.0,
+        towers: Literal["both", "image", "text"] = "both",
+        layers: Literal["all"] | dict[str, int] | list[int] = "all",
+        targets: list[str] | None = None,
+        variant: Literal["plain", "rslora", "dora", "pissa"] = "plain",
+        lr_factor: float = 20.0,
+    ) -> None:
+        super().__init__()
+        self.targets = ["q", "k", "v"] if targets is None else list(targets)
+        self.rank, self.alpha, self.dropout = rank, float(rank if alpha is None else alpha), dropout
+        self.names = ("image", "text") if towers == "both" else (towers,)
+        self.layers: Layers = layers
+        self.variant, self.lr_factor = variant, lr_factor
+        self.found: dict[str, list[Target]] = {}  # by tower
+        self._check(towers)
+
+    def _check(self, towers: str) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"LoRA: rank {self.rank} is not positive. Take 2 to 64.")
+        if self.alpha <= 0:
+            raise ConfigError(f"LoRA: alpha {self.alpha} is not positive. Take the rank, or leave it out.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"LoRA: dropout {self.dropout} is not in 0..1. Take 0.25, or 0 for none.")
+        if towers not in ("both", "image", "text"):
+            raise ConfigError(f"LoRA: towers {towers!r} is not known. Take both, image or text.")
+        if self.variant not in VARIANTS:
+            raise ConfigError(f"LoRA: variant {self.variant!r} is not known. {did_you_mean(self.variant, VARIANTS)}")
+        if not self.targets:
+            raise ConfigError("LoRA: targets is empty. Take [q, k, v].")
+        for role in self.targets:
+            if role not in ROLES:
+                raise ConfigError(f"LoRA: the target {role!r} is not known. Take of [{', '.join(ROLES)}].")
+        if self.variant == "pissa" and "conv" in self.targets:
+            raise ConfigError("LoRA: pissa has no form for convolutions. Take variant: plain or dora, or other targets.")
+        last = self.layers.get("last") if isinstance(self.layers, dict) else None
+        if isinstance(self.layers, dict) and (set(self.layers) != {"last"} or not isinstance(last, int) or last < 1):
+            raise ConfigError(f"LoRA: layers {self.layers} is not known. Write all, {{last: 2}}, or numbers of blocks such as [0, 1].")
+
+    def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
+        """Split the attention of the chosen towers, and put the products beside the chosen layers."""
+        backbone.requires_grad_(False)
+        there: set[str] = set()
+        for name in self.names:
+            tower = backbone.towers()[name]
+            attention.split(tower, skip=T.OUTSIDE_TEXT if name == "text" else ())
+            self.found[name] = choose(tower, name, self.targets, self.layers)
+            there.update(target.role for target in find(tower))
+        matched = {target.role for part in self.found.values() for target in part}
+        unmatched = [role for role in self.targets if role not in matched]
+        if unmatched:
+            options = ", ".join(role for role in ROLES if role in there)
+            raise ConfigError(f"LoRA: the target {unmatched[0]} matches nothing in this backbone. Take of [{options}].")
+        adapters.inject(backbone.model, self.peft_config(backbone))
+
+    def peft_config(self, backbone: Backbone) -> LoraConfig:
+        """The adapter in peft's words, for an open_clip model whose attention is split."""
+        names = [f"{_prefix(backbone, tower)}{target.name}" for tower, part in self.found.items() for target in part]
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft divides it, and takes any number
+            lora_dropout=self.dropout,
+            target_modules=adapters.pattern(names),
+            **VARIANTS[self.variant],
+        )
+
+    def audit(self, backbone: Backbone) -> str:
+        """Prove that every tensor changes the rows as its gradient says; a table of what was put where.
+
+        Raises:
+            ConfigError: one does not.
+        """
+        learning = adapters.learning(backbone.model)
+        lines = ["tower  layers                                             count  rank  parameters"]
+        for tower, part in self.found.items():
+            prefix = _prefix(backbone, tower)
+            own = {name: p for name, p in learning.items() if name.startswith(tuple(f"{prefix}{t.name}." for t in part))}
+            audit(backbone, tower, own)
+            for pattern, count in Counter(target.pattern for target in part).items():
+                sizes = sum(p.numel() for t in part if t.pattern == pattern for n, p in own.items() if n.startswith(f"{prefix}{t.name}."))
+                lines.append(f"{tower:<6} {pattern:<50} {count:>5} {self.rank:>5} {sizes:>11,}")
+        lines.append(f"each of the {len(learning)} adapter tensors gets a gradient and changes the rows as it says")
+        return "\n".join(lines)
+
+    def groups(self, backbone: Backbone) -> list[Group]:
+        """The products decay; DoRA's magnitudes do not."""
+        parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, p in adapters.learning(backbone.model).items():
+            parts["magnitude" not in name].append(p)
+        return [Group(params=params, lr_factor=self.lr_factor, decay=decay) for decay, params in parts.items() if params]
+
+    def learned(self, backbone: Backbone) -> Iterable[str]:
+        """The adapters' tensors, PiSSA's start included: it is not to the bit the same on every machine."""
+        starts = tuple(f"model.{name}.lora_" for name in adapters.layers(backbone.model))
+        return (name for name in backbone.state_dict() if name.startswith(starts))
+
+    def train_mode(self, backbone: Backbone) -> None:
+        """Only the adapters' dropout trains."""
+        backbone.eval()
+        for layer in adapters.layers(backbone.model).values():
+            layer.lora_dropout.train()
+
+    def fold(self, backbone: Backbone) -> None:
+        """Merge into plain CLIP weights: the state dict has its original names again."""
+        adapters.merge(backbone.model)
+        for tower in backbone.towers().values():
+            attention.fold(tower)
+
+    def save_adapter(self, backbone: Backbone, folder: str | Path) -> None:
+        """Write peft's adapter folder, which plain peft loads on an open_clip model after `cliptune.attention.split(model)`."""
+        adapters.save(backbone.model, self.peft_config(backbone), folder)
+
+
+def _prefix(backbone: Backbone, tower: str) -> str:
+    """How the tower's names begin in the model; a plain CLIP is its own text tower."""
+    module = backbone.towers()[tower]
+    return next(f"{name}." if name else "" for name, part in backbone.model.named_modules() if part is module)
