@@ -179,16 +179,16 @@ def fold(tower: nn.Module) -> None:
 
 
 @contextmanager
-def fused(*towers: nn.Module) -> Iterator[None]:
-    """While it lasts, frozen towers attend by SDPA: under bf16 on a CPU torch's own fast path for evaluation is slower than float32."""
-    whole = [tower for tower in towers if not any(isinstance(m, (SplitAttention, JoinedProjections)) for m in tower.modules())]
-    for tower in whole:
-        split(tower)
+def fused(tower: nn.Module, skip: str | tuple[str, ...] = ()) -> Iterator[None]:
+    """While it lasts, a frozen tower attends by SDPA: under bf16 on a CPU torch's own fast path for evaluation is slower than float32."""
+    if any(isinstance(module, (SplitAttention, JoinedProjections)) for module in tower.modules()):
+        yield  # an adapter's, who needs it so
+        return
+    split(tower, skip)
     try:
         yield
     finally:
-        for tower in whole:
-            fold(tower)
+        fold(tower)
 
 
 def _holds_all_in_one(module: nn.Module) -> bool:

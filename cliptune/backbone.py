@@ -16,6 +16,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cliptune import towers as T
 from cliptune.described import Described
 from cliptune.preprocess import Preprocess, normalize
 from cliptune.pretrained import check_image_size, checked_tag, create, load_file, model_config, resolve, tokenizer_of
@@ -86,6 +87,18 @@ class Backbone(Described, nn.Module):
         with _attention(tokens.device):
             rows = _encode_short_text(self.towers()["text"], tokens) if short else self.model.encode_text(tokens)
         return F.normalize(rows.float(), dim=-1)
+
+    def enter_image(self, images: Tensor, count: int) -> Tensor:
+        """Give what enters block `count` of the image tower, [B, ...], of images [B, 3, H, W]."""
+        with _attention(images.device):
+            pixels = normalize(images, self.mean, self.std)
+            return T.enter(self.towers()["image"], count, lambda: self.model.encode_image(pixels))
+
+    def leave_image(self, inner: Tensor, count: int) -> Tensor:
+        """Give the images' rows, [B, D], from what enters block `count`; all before it is passed by."""
+        blank = inner.new_zeros(1, 3, *self.preprocess.size)  # goes through the stem, to nowhere
+        with T.entered(self.towers()["image"], count, inner):
+            return self.encode_image(blank)
 
     @property
     def logit_scale(self) -> Tensor:

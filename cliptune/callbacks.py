@@ -84,7 +84,7 @@ class Clock(Callback):
         """The step is done."""
         now = time.perf_counter()
         self.stepping += now - self._mark
-        self.images += len(batch["images"])
+        self.images += len(batch["row"])
         self._mark = now
 
     @property

@@ -14,8 +14,10 @@ from torchmetrics.classification import MulticlassAccuracy
 from cliptune.backbone import Backbone
 from cliptune.checkpoint import check_fits, learned_state, read, recipe
 from cliptune.data.batches import Batch
+from cliptune.data.images import ImageTextData
 from cliptune.errors import ConfigError, DataError, TrainingError
-from cliptune.methods.base import ClassRows, ClassTexts, Method
+from cliptune.frozen import see_once
+from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
 from cliptune.metrics import Recall
 from cliptune.objectives import Objective
 from cliptune.optim import Schedule, build_optimizer, build_schedule
@@ -55,7 +57,10 @@ class AdaptModule(L.LightningModule):
         self.has_captions = False
         self.seed = torch.initial_seed() % 2**32
         self.base_fingerprint = backbone.fingerprint()
+        self.automatic_optimization = not method.solves
+        self.frozen: dict[str, int] = {}  # see Method.frozen
         self._attached = False
+        self._gathered: list[tuple[Tensor, Tensor]] = []
         self._eval_class_rows: ClassRows | None = None
         self._constant_class_rows: Tensor | None = None
 
@@ -83,6 +88,8 @@ class AdaptModule(L.LightningModule):
                 f"{type(self.objective).__name__} needs class labels, and the data has none. Set label_column, or use Contrastive."
             )
         self.attach(classes)
+        if isinstance(data, ImageTextData):
+            see_once(self, data, stage)
         if stage == "fit" and (proof := self.method.audit(self.backbone)):
             log.info(proof)
 
@@ -96,6 +103,7 @@ class AdaptModule(L.LightningModule):
         if not self._attached:
             self.method.check(self.objective.needs)
             self.method.attach(self.backbone, self.classes)
+            self.frozen = self.method.frozen(self.backbone)
             self._attached = True
         if self.classes:
             self.top1 = MulticlassAccuracy(len(self.classes), average="micro", ignore_index=-1)
@@ -128,11 +136,14 @@ class AdaptModule(L.LightningModule):
         """Make the towers' randomness (dropout, patch dropout) a function of seed and step, so that a resumed run draws the same."""
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One step on a batch of `TrainView`."""
-        image_rows = self.method.image_rows(self.backbone, batch["images"])
+        if self.method.solves:
+            self._gather(batch)
+            return None
+        image_rows = self._image_rows(batch)
         if self.objective.needs == "pairs":
-            text_rows = self.method.text_rows(self.backbone, batch["tokens"])[batch["text"]]
+            text_rows = self._text_rows(batch)[batch["text"]]
             target, bias = batch["identity"], self.backbone.logit_bias
         else:
             text_rows, bias = self._train_class_rows()
@@ -175,11 +186,37 @@ class AdaptModule(L.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Probabilities over the classes [B, C] where there are classes, else the image rows [B, D]; and the row numbers."""
-        image_rows = self.method.image_rows(self.backbone, batch["images"])
+        image_rows = self._image_rows(batch)
         if self._eval_class_rows is None:
             return {"row": batch["row"], "image_rows": image_rows}
         logits = self.method.logits(self.backbone, image_rows, self._eval_class_rows)
         return {"row": batch["row"], "probabilities": logits.softmax(dim=-1), "label": batch["label"]}
+
+    def _image_rows(self, batch: Batch) -> Tensor:
+        """[B, D], from as much as a frozen tower has given before."""
+        if "image_rows" in batch:
+            return batch["image_rows"]
+        if "image_inner" in batch:
+            return self.backbone.leave_image(batch["image_inner"], self.frozen["image"])
+        return self.method.image_rows(self.backbone, batch["images"])
+
+    def _text_rows(self, batch: Batch) -> Tensor:
+        return batch["text_rows"] if "text_rows" in batch else self.method.text_rows(self.backbone, batch["tokens"])
+
+    def _gather(self, batch: Batch) -> None:
+        """Collect the rows of an epoch, and at its end solve for what learns, and stop."""
+        with torch.no_grad():
+            self._gathered.append((self._image_rows(batch), batch["label"]))
+            if not self.trainer.is_last_batch:
+                return
+            held_out = [self.transfer_batch_to_device(b, self.device, 0) for b in self.trainer.datamodule.val_dataloader()]  # type: ignore[attr-defined]
+            validation = [(self._image_rows(b), b["label"]) for b in held_out]
+        train, chosen = (LabelledRows(*map(torch.cat, zip(*part, strict=True))) for part in (self._gathered, validation))
+        self._gathered.clear()
+        loss = self.method.solve(self.backbone, train, chosen)
+        self.log("train/loss", loss, batch_size=len(train.rows))
+        self.optimizers().step()  # type: ignore[union-attr]  # of nothing: the step that checkpoints are counted by
+        self.trainer.should_stop = True
 
     def _train_class_rows(self) -> ClassRows:
         """The class rows; kept for all later steps where nothing that learns has gone into them."""
@@ -191,11 +228,11 @@ class AdaptModule(L.LightningModule):
         return found
 
     def _evaluate(self, batch: Batch) -> None:
-        image_rows = self.method.image_rows(self.backbone, batch["images"])
+        image_rows = self._image_rows(batch)
         if self._eval_class_rows is not None:
             self.top1.update(self.method.logits(self.backbone, image_rows, self._eval_class_rows), batch["label"])
         if self.has_captions:
-            self.recall.update(image_rows, self.method.text_rows(self.backbone, batch["tokens"]), batch["owner"])
+            self.recall.update(image_rows, self._text_rows(batch), batch["owner"])
 
     def _log_metrics(self, split: str) -> None:
         found: dict[str, Tensor] = {}

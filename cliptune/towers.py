@@ -1,8 +1,13 @@
 """Where a tower's blocks are, read from its structure: open_clip's ViT, ResNet and text towers, timm's and Hugging Face's alike."""
 
+import hashlib
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 # What comes after the blocks; every other parameter outside them comes before.
 HEAD_PARTS = (
@@ -47,15 +52,19 @@ def parameters(tower: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in tower.named_parameters() if not name.startswith(OUTSIDE_TEXT)}
 
 
-def depths(tower: nn.Module) -> tuple[dict[str, int], int]:
+def depths(tower: nn.Module, names: list[str] | None = None) -> tuple[dict[str, int], int]:
     """How deep each parameter lies.
+
+    Args:
+        tower: an image or text tower.
+        names: of parameters and buffers; all parameters where not given.
 
     Returns:
         A map from name to depth, 0 for the stem, 1 to N for the blocks, N + 1 for the head; and N.
     """
     order = [name for name, _ in blocks(tower)]
     found: dict[str, int] = {}
-    for name in parameters(tower):
+    for name in parameters(tower) if names is None else names:
         inside = [i for i, block in enumerate(order, start=1) if name.startswith(block + ".")]
         parts = name.split(".")
         telling = [part in HEAD_PARTS for part in parts if part in HEAD_PARTS or "embed" in part]  # patch_embed.proj is no head
@@ -73,3 +82,66 @@ def decays(tower: nn.Module) -> set[str]:
         and name not in embeddings
         and not any(word in name.split(".")[-1] for word in ("embed", "token", "bias"))  # swin's bias table is [N, heads]
     }
+
+
+def fingerprint(tower: nn.Module, count: int) -> str:
+    """Identify, by every bit of them, the weights of what comes before block `count` (from 0), or of all where there are fewer blocks."""
+    state = {name: value for name, value in tower.state_dict().items() if not name.startswith(OUTSIDE_TEXT)}
+    depth, blocks_there = depths(tower, list(state))
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in state.items():
+        if depth[name] <= count or count > blocks_there:
+            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class _Reached(Exception):  # noqa: N818 - no error
+    def __init__(self, inner: Tensor) -> None:
+        self.inner = inner
+
+
+class _Passing(nn.Module):
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return x
+
+
+def enter(tower: nn.Module, count: int, run: Callable[[], Any]) -> Tensor:
+    """What enters block `count` (from 0) when the tower runs; the rest is not run.
+
+    Args:
+        tower: an image or text tower.
+        count: the number of blocks before.
+        run: a forward pass through the tower.
+    """
+
+    def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
+        raise _Reached(args[0])
+
+    hook = blocks(tower)[count][1].register_forward_pre_hook(stop)
+    try:
+        run()
+    except _Reached as reached:
+        return reached.inner
+    finally:
+        hook.remove()
+    raise RuntimeError(f"the tower does not run its block {count}")
+
+
+@contextmanager
+def entered(tower: nn.Module, count: int, inner: Tensor) -> Iterator[None]:
+    """While it lasts, the first `count` blocks are passed by, and `inner` enters the next one."""
+    named = blocks(tower)
+
+    def replace(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (inner, *args[1:])
+
+    hook = named[count][1].register_forward_pre_hook(replace)
+    for name, _ in named[:count]:
+        tower.set_submodule(name, _Passing())
+    try:
+        yield
+    finally:
+        hook.remove()
+        for name, block in named[:count]:
+            tower.set_submodule(name, block)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from cliptune.data.batches import EvalView, Order, Rows, TrainView
+from cliptune.data.batches import EvalView, ImageView, Order, Rows, TrainView
 from cliptune.data.columns import Columns, Row, Split
 from cliptune.images import decode
 from cliptune.preprocess import Preprocess
@@ -33,7 +33,8 @@ def rows(picture: Callable[[str], Path]) -> list[Row]:
 
 def train_view(preprocess: Preprocess, texts: bool = True, seed: int = SEED, number: dict[str, int] | None = None) -> TrainView:
     number = {"cat": 0, "dog": 1} if number is None else number
-    return TrainView(preprocess, number, [["a photo of a cat.", "a cat's photo"], ["a photo of a dog."]], texts, SCALE, FLIP, seed)
+    image_view = ImageView(preprocess, "fresh", SCALE, FLIP, seed)
+    return TrainView(image_view, number, [["a photo of a cat.", "a cat's photo"], ["a photo of a dog."]], texts)
 
 
 def split(name: str, rows: int) -> Split:
@@ -61,7 +62,7 @@ def test_rows_of_several_splits_come_one_after_another(monkeypatch: pytest.Monke
 def test_a_batch_is_one_read_of_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
     read = Split.read
-    monkeypatch.setattr(Split, "read", lambda self, numbers: reads.append(len(numbers)) or read(self, numbers))
+    monkeypatch.setattr(Split, "read", lambda self, numbers, images=True: reads.append(len(numbers)) or read(self, numbers))
     Rows([split("first", 20), split("second", 20)])[[(0, i) for i in range(0, 40, 2)]]
     assert reads == [10, 10]
 

@@ -5,7 +5,8 @@ All randomness is a function of (seed, epoch, row), so a run that was killed and
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import TypedDict
+from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from cliptune.data.columns import Row, Split
+from cliptune.errors import DataError
 from cliptune.images import decode
 from cliptune.preprocess import Preprocess
 
@@ -22,11 +24,14 @@ Place = tuple[int, int]  # (epoch, row)
 class Batch(TypedDict, total=False):
     """What a step sees."""
 
-    images: Tensor  # [B, 3, h, w], uint8
+    images: Tensor  # [B, 3, h, w], uint8; or, where a frozen tower has seen them before:
+    image_rows: Tensor  # [B, D], the rows
+    image_inner: Tensor  # [B, ...], what enters the first block that learns
     label: Tensor  # [B], -1 where not known
     tokens: Tensor  # [U, L], each distinct text of the batch once
+    text_rows: Tensor  # [U, D], instead of `tokens` where the text tower is frozen
     text: Tensor  # [B], training: the row of `tokens` that is the image's text
-    owner: Tensor  # [U], evaluation: the image in 0..B-1 that each row of `tokens` belongs to
+    owner: Tensor  # [U], evaluation: the image in 0..B-1 that each text belongs to
     identity: Tensor  # [B, 3], training: see objectives.IDENTITIES
     row: Tensor  # [B], the place in the table
 
@@ -34,22 +39,22 @@ class Batch(TypedDict, total=False):
 class Rows(Dataset[list[tuple[int, int, Row]]]):
     """The rows of one or more splits, one after another; read a batch at a time."""
 
-    def __init__(self, splits: Sequence[Split]) -> None:
-        self.splits = splits
+    def __init__(self, splits: Sequence[Split], images: bool = True) -> None:
+        self.splits, self.images = splits, images
         self.ends = np.cumsum([len(split) for split in splits])
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def __getitem__(self, places: list[Place]) -> list[tuple[int, int, Row]]:
-        """Fetch (epoch, row number, row) for each place, with one read per split."""
+        """Fetch (epoch, row number, row) for each place, with one read per split; images only where they are wanted."""
         found: dict[int, Row] = {}
         numbers = np.array([row for _, row in places])
         which = np.searchsorted(self.ends, numbers, side="right")
         for i in np.unique(which):
             chosen = numbers[which == i]
             start = int(self.ends[i]) - len(self.splits[i])
-            for number, row in zip(chosen, self.splits[i].read([int(n) - start for n in chosen]), strict=True):
+            for number, row in zip(chosen, self.splits[i].read([int(n) - start for n in chosen], self.images), strict=True):
                 found[int(number)] = row
         return [(epoch, row, found[row]) for epoch, row in places]
 
@@ -81,47 +86,116 @@ class Order(Sampler[list[Place]]):
             yield [(self.epoch, int(row)) for row in order[i * self.batch_size : (i + 1) * self.batch_size]]
 
 
-class TrainView:
-    """Collates a training batch: one augmented image and one text of each row.
+class Seen:
+    """What a frozen tower gives for a split, instead of images or texts.
+
+    Args:
+        key: `image_rows` or `image_inner`.
+        tables: by view of an image; epochs take turns. Each from row number to [...].
+        texts: from texts to [N, D], or None.
+    """
+
+    def __init__(self, key: str = "image_rows", tables: Sequence[Any] = (), texts: Any = None) -> None:
+        self.key, self.tables, self.texts = key, tables, texts
+
+    def images(self, batch: Batch, items: list[tuple[int, int, Row]]) -> Batch:
+        """Put the images' part into the batch."""
+        batch[self.key] = self.tables[items[0][0] % len(self.tables)][[number for _, number, _ in items]]  # type: ignore[literal-required]
+        return batch
+
+    def put_texts(self, batch: Batch, texts: list[str], preprocess: Preprocess) -> None:
+        """Put the rows or the tokens of texts into the batch."""
+        if self.texts is None:
+            batch["tokens"] = preprocess.tokenize(texts)
+        else:
+            batch["text_rows"] = self.texts[texts]
+
+
+class ImageView:
+    """What is done to an image before a tower sees it.
 
     Args:
         preprocess: the backbone's.
-        class_number: from label to class, for what has classes.
-        class_texts: the texts of each class, one per template.
-        texts: whether texts are wanted at all.
+        views: how many; `fresh` for a new one each epoch, 0 for the one of evaluation, K for that many, drawn once by the image's content.
         scale: see `Preprocess.train`.
         flip: see `Preprocess.train`.
         seed: of every draw.
     """
 
+    def __init__(self, preprocess: Preprocess, views: int | str, scale: tuple[float, float], flip: float, seed: int) -> None:
+        self.preprocess, self.views, self.scale, self.flip, self.seed = preprocess, views, scale, flip, seed
+
+    def __call__(self, epoch: int, row: Row, rng: np.random.Generator) -> Tensor:
+        """[3, h, w], uint8; only a fresh view draws from `rng`."""
+        data = content(row)
+        image = decode(data, row.key)
+        if self.views == 0:
+            return self.preprocess.eval(image)
+        if self.views != "fresh":
+            draw = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
+            rng = np.random.default_rng((self.seed, epoch % int(self.views), draw))
+        return self.preprocess.train(image, rng, self.scale, self.flip)
+
+    def about(self, k: int) -> dict[str, Any]:
+        """What view k depends on beside the image, as plain data."""
+        if self.views == 0:
+            return {"view": "evaluation"}
+        return {"view": k, "seed": self.seed, "crop_scale": list(self.scale), "flip": self.flip}
+
+
+class Images:
+    """Collates images alone, under one view, for a tower to see them once."""
+
+    def __init__(self, view: ImageView, k: int) -> None:
+        self.view, self.k = view, k
+
+    def __call__(self, items: list[tuple[int, int, Row]]) -> Batch:
+        """Decode, transform, stack."""
+        rng = np.random.default_rng(0)  # not drawn from: no view here is fresh
+        return Batch(images=torch.stack([self.view(self.k, row, rng) for _, _, row in items]))
+
+
+class TrainView:
+    """Collates a training batch: one augmented image and one text of each row.
+
+    Args:
+        image_view: how images are seen.
+        class_number: from label to class, for what has classes.
+        class_texts: the texts of each class, one per template.
+        texts: whether texts are wanted at all.
+        seen: what frozen towers give instead.
+    """
+
     def __init__(
-        self,
-        preprocess: Preprocess,
-        class_number: dict[str, int],
-        class_texts: list[list[str]],
-        texts: bool,
-        scale: tuple[float, float],
-        flip: float,
-        seed: int,
+        self, image_view: ImageView, class_number: dict[str, int], class_texts: list[list[str]], texts: bool, seen: Seen | None = None
     ) -> None:
-        self.preprocess, self.class_number, self.class_texts = preprocess, class_number, class_texts
-        self.texts, self.scale, self.flip, self.seed = texts, scale, flip, seed
+        self.image_view, self.class_number, self.class_texts = image_view, class_number, class_texts
+        self.texts, self.seen = texts, seen or Seen()
+
+    def options(self, row: Row) -> list[str]:
+        """The texts that may be drawn for a row."""
+        return row.captions or self.class_texts[self.class_number[str(row.label)]]
 
     def __call__(self, items: list[tuple[int, int, Row]]) -> Batch:
         """Decode, augment, draw texts, stack."""
         images, texts, identity = [], [], []
         for epoch, number, row in items:
-            rng = np.random.default_rng((self.seed, epoch, number))
-            images.append(self.preprocess.train(decode(row.image, row.key), rng, self.scale, self.flip))
+            rng = np.random.default_rng((self.image_view.seed, epoch, number))
+            if not self.seen.tables:
+                images.append(self.image_view(epoch, row, rng))
             if self.texts:
-                options = row.captions or self.class_texts[self.class_number[str(row.label)]]
+                options = self.options(row)
                 texts.append(options[rng.integers(len(options))])
                 label = _number(row.label) if row.label in self.class_number else -1  # type: ignore[arg-type]
                 identity.append([label, _number(texts[-1]), _number(row.key)])
-        batch = Batch(images=torch.stack(images), label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
+        batch = Batch(label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
+        if self.seen.tables:
+            self.seen.images(batch, items)
+        else:
+            batch["images"] = torch.stack(images)
         if self.texts:
             distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-            batch["tokens"] = self.preprocess.tokenize(list(distinct))
+            self.seen.put_texts(batch, list(distinct), self.image_view.preprocess)
             batch["text"] = torch.tensor([distinct[text] for text in texts])
             batch["identity"] = torch.tensor(identity)
         return batch
@@ -130,17 +204,34 @@ class TrainView:
 class EvalView:
     """Collates a batch of evaluation: the model's own view of each image, and all of its captions."""
 
-    def __init__(self, preprocess: Preprocess, class_number: dict[str, int], captions: bool) -> None:
-        self.preprocess, self.class_number, self.captions = preprocess, class_number, captions
+    def __init__(self, preprocess: Preprocess, class_number: dict[str, int], captions: bool, seen: Seen | None = None) -> None:
+        self.preprocess, self.class_number, self.captions, self.seen = preprocess, class_number, captions, seen or Seen()
 
     def __call__(self, items: list[tuple[int, int, Row]]) -> Batch:
         """Decode, transform, tokenize, stack."""
-        images = [self.preprocess.eval(decode(row.image, row.key)) for _, _, row in items]
-        batch = Batch(images=torch.stack(images), label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
+        batch = Batch(label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
+        if self.seen.tables:
+            self.seen.images(batch, items)
+        else:
+            batch["images"] = torch.stack([self.preprocess.eval(decode(row.image, row.key)) for _, _, row in items])
         if self.captions:
-            batch["tokens"] = self.preprocess.tokenize([text for _, _, row in items for text in row.captions])
+            self.seen.put_texts(batch, [text for _, _, row in items for text in row.captions], self.preprocess)
             batch["owner"] = torch.tensor([i for i, (_, _, row) in enumerate(items) for _ in row.captions])
         return batch
+
+
+def content(row: Row) -> bytes:
+    """The bytes of the row's image file.
+
+    Raises:
+        DataError: it is missing.
+    """
+    if isinstance(row.image, bytes):
+        return row.image
+    try:
+        return Path(row.image).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the image {row.image}: {error.strerror}.") from None
 
 
 def _labels(items: list[tuple[int, int, Row]], class_number: dict[str, int]) -> Tensor:

@@ -152,6 +152,9 @@ class Split:
         self.label_names: list[str] | None = [_word(name) for name in feature.names] if isinstance(feature, datasets.ClassLabel) else None
         self.labels_are_text = self.label_names is not None or (feature is not None and _is_text(feature))
         self.table = table
+        others = [c for c in (columns.caption, columns.label) if c]
+        self._without_images = table.select_columns(others) if others else table
+        self._holds_bytes = bool(others) and bool(len(table)) and isinstance(self._image(table[0][columns.image]), bytes)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -165,15 +168,21 @@ class Split:
         values = self.table.with_format("arrow")[self.columns.label][:]
         return list(dict.fromkeys(_word(value) for value in pc.unique(values).to_pylist() if value is not None))
 
-    def read(self, rows: list[int]) -> list[Row]:
-        """Fetch rows by number, in one read."""
-        part = self.table[rows]
+    def read(self, rows: list[int], images: bool = True) -> list[Row]:
+        """Fetch rows by number, in one read.
+
+        Args:
+            rows: their numbers.
+            images: whether the bytes of images that lie in the table are wanted.
+        """
+        held = self._holds_bytes and not images
+        part = (self._without_images if held else self.table)[rows]
         captions = part[self.columns.caption] if self.columns.caption else [[]] * len(rows)
         labels = part[self.columns.label] if self.columns.label else [None] * len(rows)
-        images = part[self.columns.image]
+        found = [b""] * len(rows) if held else [self._image(value) for value in part[self.columns.image]]
         return [
-            Row(found, _texts(caption), self._label(label), found if isinstance(found, str) else f"{self.name}:{row}")
-            for found, caption, label, row in zip(map(self._image, images), captions, labels, rows, strict=True)
+            Row(image, _texts(caption), self._label(label), image if isinstance(image, str) else f"{self.name}:{row}")
+            for image, caption, label, row in zip(found, captions, labels, rows, strict=True)
         ]
 
     def _image(self, value: Any) -> bytes | str:

@@ -5,16 +5,19 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from cliptune.data.batches import Batch, EvalView, Order, Rows, TrainView
+from cliptune.data.batches import Batch, EvalView, ImageView, Order, Rows, Seen, TrainView
+from cliptune.data.cache import Encoder, all_texts, image_tables, text_table
 from cliptune.data.classes import TEMPLATE, as_words, checked_templates, name_classes, numbers_without_names, read_names
 from cliptune.data.columns import Split, check_has, find_columns, labelled_rows, usable_rows
+from cliptune.data.shots import few_shot
 from cliptune.data.sources import hold_out, name_splits, open_source
+from cliptune.data.store import RowStore
 from cliptune.errors import ConfigError, DataError, did_you_mean
 from cliptune.preprocess import Preprocess
 
@@ -39,6 +42,13 @@ class ImageTextData(L.LightningDataModule):
         templates: texts around a class name, `{}` its place: one, or several, of which training draws one and evaluation means all.
         crop_scale: least and greatest share of an image's area that a training view keeps.
         flip: probability of mirroring a training view.
+        views: training views of an image: `fresh` draws a new one each epoch, 0 takes evaluation's, K draws that many once, and epochs
+            take turns; `auto` is 0 where the method leaves the image tower frozen, so that it need run only once, and `fresh` elsewhere.
+        shots: images of each class that training sees, and at most 4 of each in validation (CoOp's protocol); all where not given.
+        shots_column: the column of published few-shot lists, such as `train_shot16_seed1`; the seed draws where not given.
+        cache: keep what frozen towers give on disk, for later epochs and runs; without it the numbers are the same.
+        cache_gb: GB that all that is kept may take; by default the environment's CLIPTUNE_CACHE_GB, or 20.
+        activations_gb: GB that what enters the first block that learns may take, where only the last blocks learn.
         workers: processes that decode; null for one less than the cores, 8 at most; 0 to decode in the main process.
         seed: of order, views, texts and held-out rows.
         preprocess: the backbone's; the command line fills it in.
@@ -62,6 +72,12 @@ class ImageTextData(L.LightningDataModule):
         templates: str | list[str] = TEMPLATE,
         crop_scale: tuple[float, float] = (0.9, 1.0),
         flip: float = 0.0,
+        views: int | Literal["auto", "fresh"] = "auto",
+        shots: int | None = None,
+        shots_column: str | None = None,
+        cache: bool = True,
+        cache_gb: float | None = None,
+        activations_gb: float = 4.0,
         workers: int | None = None,
         seed: int = 0,
         preprocess: Preprocess | None = None,
@@ -77,6 +93,17 @@ class ImageTextData(L.LightningDataModule):
             raise ConfigError(f"data: workers {workers} is negative. Take 0 to decode in the main process, or leave it out.")
         if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
             raise ConfigError(f"data: crop_scale {list(crop_scale)} is not two growing shares in 0..1. Take [0.9, 1.0].")
+        if isinstance(views, str) and views not in ("auto", "fresh"):
+            raise ConfigError(f"data: views {views!r} is not known. Take auto, fresh, 0, or a number of views.")
+        if isinstance(views, int) and views < 0:
+            raise ConfigError(f"data: views {views} is negative. Take 0 for evaluation's view, or a number of views.")
+        if shots is not None and shots < 1:
+            raise ConfigError(f"data: shots {shots} is not positive. Take 16, or leave it out for all.")
+        if shots is None and shots_column is not None:
+            raise ConfigError(f"data: shots_column {shots_column} is set without shots. Set shots to the number of the list.")
+        self.views, self.shots, self.shots_column = views, shots, shots_column
+        self.cache, self.cache_gb, self.activations_gb = cache, cache_gb, activations_gb
+        self.whole = False  # whether training takes all rows in order, once, instead of shuffled batches
         self.eval_path = eval_path
         self.batch_size = batch_size
         self.columns = (image_column, caption_column, label_column)
@@ -92,6 +119,7 @@ class ImageTextData(L.LightningDataModule):
         self.notes: list[str] = []  # what the user should know of how the data was read
         self.first_epoch = 0  # of training: another one when a run is resumed
         self._splits: dict[str, list[Split]] = {}
+        self._seen: dict[str, Seen] = {}  # by split: what frozen towers give
         unknown = [name for name in self.split_names if name not in ("train", "validation", "test")]
         if unknown:
             raise ConfigError(f"data: splits has the unknown {unknown[0]!r}. {did_you_mean(unknown[0], ('train', 'validation', 'test'))}")
@@ -110,8 +138,11 @@ class ImageTextData(L.LightningDataModule):
         classes = name_classes([split for path in evals for split in opened[path].values()], read_names(self.given_class_names))
         self.class_names, self.class_number = classes.names, classes.number
         self.notes += [classes.note] if classes.note else []
-        if len(Rows(self._splits["train"])) < self.batch_size:
-            rows = len(Rows(self._splits["train"]))
+        rows = len(Rows(self._splits["train"]))
+        if self.shots is not None and rows < self.batch_size:
+            self.batch_size = rows
+            self.notes.append(f"batches of {rows}: so many are the few shots")
+        if rows < self.batch_size:
             raise DataError(f"batch_size {self.batch_size} is more than the {rows} training rows. Set data.batch_size to {rows} or less.")
         for note in self.notes:
             log.info(note)
@@ -133,6 +164,9 @@ class ImageTextData(L.LightningDataModule):
             rows = len(held["train"])
             held["train"] = labelled_rows(held["train"], columns.label)
             left_out += rows - len(held["train"])
+        if self.shots is not None:
+            held = few_shot(held, columns.label, self.shots, self.shots_column, self.seed, path)
+            held_note = f"{held_note}; " * bool(held_note) + f"{len(held['train'])} images of train, {self.shots} of a class"
         lost = f"{left_out} rows without an image or without a caption or label are left out" if left_out else ""
         note = "; ".join(part for part in (source.note, held_note, unused, lost) if part)
         if note:
@@ -151,23 +185,21 @@ class ImageTextData(L.LightningDataModule):
         """Whether evaluation can measure retrieval."""
         return all(split.columns.caption is not None for split in self._splits["test"])
 
-    def rows(self, split: str) -> Rows:
-        """The rows of train, validation or test."""
-        return Rows(self._splits[split])
+    def rows(self, split: str, images: bool = True) -> Rows:
+        """The rows of train, validation or test; the images' bytes only where they are wanted."""
+        return Rows(self._splits[split], images)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches of `TrainView`."""
-        names, texts = self._text_of_labels()
-        view = TrainView(self._preprocess(), names, texts, self.needs == "pairs", self.crop_scale, self.flip, self.seed)
-        return self._loader("train", view, shuffle=True)
+        return self._loader("train", self.train_view(), shuffle=not self.whole)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of `EvalView` over the validation split."""
-        return self._loader("validation", self.eval_view(), shuffle=False)
+        return self._loader("validation", self.eval_view("validation"), shuffle=False)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Batches of `EvalView` over the test split."""
-        return self._loader("test", self.eval_view(), shuffle=False)
+        return self._loader("test", self.eval_view("test"), shuffle=False)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The test split."""
@@ -211,19 +243,55 @@ class ImageTextData(L.LightningDataModule):
         names = {**self.class_number, **{label: len(self.class_number) + i for i, label in enumerate(extra)}}
         return names, self.class_texts + [[t.replace("{}", as_words(label)) for t in self.templates] for label in extra]
 
-    def eval_view(self) -> EvalView:
-        """How evaluation sees rows."""
-        return EvalView(self._preprocess(), self.class_number, self.has_captions)
+    def train_view(self) -> TrainView:
+        """How training sees rows."""
+        names, texts = self._text_of_labels()
+        return TrainView(self.image_view(), names, texts, self.needs == "pairs", self._seen.get("train"))
+
+    def image_view(self) -> ImageView:
+        """How training sees images."""
+        views = "fresh" if self.views == "auto" else self.views
+        return ImageView(self._preprocess(), views, self.crop_scale, self.flip, self.seed)
+
+    def eval_view(self, split: str | None = None) -> EvalView:
+        """How evaluation sees rows: images, or what frozen towers give of a split."""
+        return EvalView(self._preprocess(), self.class_number, self.has_captions, self._seen.get(split or ""))
+
+    def see(self, split: str, images: Encoder | None, texts: Encoder | None) -> None:
+        """Take what frozen towers give from the cache, computing what is not there yet; once for each split.
+
+        Args:
+            split: train, validation or test.
+            images: of images, or None where that tower learns.
+            texts: of texts, likewise.
+        """
+        if split in self._seen:
+            return
+        store = RowStore(limit_gb=self.cache_gb, limit_key="data.cache_gb") if self.cache_gb is not None else RowStore()
+        view = self.image_view() if split == "train" else ImageView(self._preprocess(), 0, (1.0, 1.0), 0.0, 0)
+        tables = image_tables(store, images, self.rows(split), view, self.workers, self.activations_gb) if images is not None else []
+        spoken = text_table(store, texts, self._texts(split), self._preprocess()) if texts is not None else None
+        self._seen[split] = Seen(images.key if images else "image_rows", tables, spoken)
+
+    def _texts(self, split: str) -> list[str]:
+        """All texts that a split's rows may be given with."""
+        if split == "train" and self.needs == "pairs":
+            return all_texts(self.rows(split, images=False), self.train_view().options)
+        if split != "train" and self.has_captions:
+            return all_texts(self.rows(split, images=False), lambda row: row.captions)
+        return []
 
     def _loader(self, split: str, view: Callable[..., Batch], shuffle: bool) -> DataLoader[Any]:
-        rows = self.rows(split)
+        cached = bool(split in self._seen and self._seen[split].tables)
+        rows = self.rows(split, images=not cached)
+        workers = 0 if cached else self.workers  # nothing is decoded
         return DataLoader(
             rows,
             batch_size=None,  # the order gives whole batches, so that a batch is one read
             sampler=Order(len(rows), self.batch_size, shuffle, self.seed, self.first_epoch),
             collate_fn=view,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),  # or each new loader would move the global state
         )

@@ -1,0 +1,192 @@
+"""What a frozen tower gives is computed once: rows of images and texts, or what enters its first block that learns, kept in a `RowStore`.
+
+A row is found again by the content of the image or text, so that other runs, methods, seeds and splits share it.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cliptune.data.batches import Images, ImageView, Rows, content
+from cliptune.data.columns import Row
+from cliptune.data.store import RowStore, RowTable, digest, digests_of
+from cliptune.errors import DataError
+from cliptune.preprocess import Preprocess
+
+log = logging.getLogger(__name__)
+
+APPEND = 2048  # rows computed before they are written down, so that a killed run loses few
+IMAGES, TEXTS = 64, 256  # of a batch
+READERS = 8  # threads that read and hash images
+RATE = "seconds_per_item"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen tower, or its first blocks, and all that its rows depend on beside the items."""
+
+    about: dict[str, Any]  # backbone, tower, weights, preprocessing, precision
+    encode: Callable[[Tensor], Tensor]  # images [B, 3, h, w] or tokens [N, L] -> [B, *shape]
+    shape: tuple[int, ...]
+    key: str = "image_rows"  # of the batch: what is given
+
+
+class TextTable:
+    """Rows by the text itself."""
+
+    def __init__(self, table: RowTable, texts: Sequence[str]) -> None:
+        self.table, self.number = table, {text: i for i, text in enumerate(texts)}
+
+    def __getitem__(self, texts: Sequence[str]) -> Tensor:
+        """[N, D] of N texts."""
+        return self.table[[self.number[text] for text in texts]]
+
+
+def image_tables(store: RowStore, encoder: Encoder, rows: Rows, view: ImageView, workers: int, most_gb: float) -> list[RowTable]:
+    """Give what a frozen tower says of a split's images, a table for each view.
+
+    Args:
+        store: where it is kept.
+        encoder: of images.
+        rows: of the split.
+        view: how images are seen.
+        workers: processes that decode.
+        most_gb: GB that what enters a block may take; rows are small, and only the store's limit counts.
+
+    Returns:
+        The tables; none where views are fresh, or there is no room.
+    """
+    if view.views == "fresh":
+        return []
+    count = max(int(view.views), 1)
+    size = 4e-9 * len(rows) * count * prod(encoder.shape)
+    if encoder.key == "image_inner" and size > most_gb:
+        log.info(f"not cached: what enters the first block that learns takes {size:.1f} GB, more than data.activations_gb, {most_gb:g}")
+        return []
+    digests = _image_digests(rows)
+    tables = [_image_table(store, encoder, rows, digests, view, k, workers) for k in range(count)]
+    return [table for table in tables if table is not None] if all(table is not None for table in tables) else []
+
+
+def _image_table(
+    store: RowStore, encoder: Encoder, rows: Rows, digests: np.ndarray, view: ImageView, k: int, workers: int
+) -> RowTable | None:
+    def batches(missing: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+        parts = np.array_split(missing, -(-len(missing) // IMAGES))
+        places: Any = [[(0, int(i)) for i in part] for part in parts]
+        loader: Any = DataLoader(rows, batch_size=None, sampler=places, collate_fn=Images(view, k), num_workers=workers)
+        for part, batch in zip(parts, loader, strict=True):
+            yield part, batch["images"]
+
+    return _table(store, encoder, view.about(k), digests, batches, "images")
+
+
+def text_table(store: RowStore, encoder: Encoder, texts: Sequence[str], preprocess: Preprocess) -> TextTable | None:
+    """Give the rows of texts, or None where there is no room for them."""
+    distinct = list(dict.fromkeys(texts))
+    if not distinct:
+        return None
+
+    def batches(missing: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+        for part in np.array_split(missing, -(-len(missing) // TEXTS)):
+            yield part, preprocess.tokenize([distinct[i] for i in part])
+
+    table = _table(store, encoder, {"view": "text"}, digests_of(text.encode() for text in distinct), batches, "texts")
+    return None if table is None else TextTable(table, distinct)
+
+
+def all_texts(rows: Rows, options: Callable[[Row], list[str]]) -> list[str]:
+    """Every text that a split's rows may be given with, once."""
+    found: dict[str, None] = {}
+    for start in range(0, len(rows), APPEND):
+        for _, _, row in rows[[(0, i) for i in range(start, min(start + APPEND, len(rows)))]]:
+            found.update(dict.fromkeys(options(row)))
+    return list(found)
+
+
+def _image_digests(rows: Rows) -> np.ndarray:
+    """[N] of S16: the digests of the bytes of a split's image files."""
+    with ThreadPoolExecutor(READERS) as pool:
+        found: list[bytes] = []
+        for start in range(0, len(rows), APPEND):
+            items = rows[[(0, i) for i in range(start, min(start + APPEND, len(rows)))]]
+            found += pool.map(lambda item: digest(content(item[2])), items)
+    return np.array(found, dtype="S16")
+
+
+def _table(
+    store: RowStore,
+    encoder: Encoder,
+    view: dict[str, Any],
+    digests: np.ndarray,
+    batches: Callable[[np.ndarray], Iterable[tuple[np.ndarray, Tensor]]],
+    what: str,
+) -> RowTable | None:
+    shelf = store.shelf({**encoder.about, **view}, encoder.shape)
+    with shelf.lock():
+        missing = shelf.missing(digests)
+        if len(missing) and not store.make_room(len(missing) * shelf.row_bytes):
+            return None
+        began = time.perf_counter()
+        if len(missing) and not _fill(shelf, encoder, digests, batches(missing), len(missing), f"{encoder.about['tower']} rows"):
+            return None
+        seconds = time.perf_counter() - began
+        if len(missing):
+            _note_rate(shelf.folder, seconds / len(missing))
+        table = shelf.table(digests)
+    saved = len(digests) * _rate(shelf.folder)
+    done = f"{len(missing):,} computed in {seconds:.1f} s" if len(missing) else "all there already"
+    log.info(f"cached: the {encoder.about['tower']} tower's rows of {len(digests):,} {what}, {done}; saves about {saved:.1f} s a pass")
+    return table
+
+
+def _fill(shelf: Any, encoder: Encoder, digests: np.ndarray, batches: Any, count: int, title: str) -> bool:
+    """Compute and append; False where the disk takes no more."""
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress, torch.inference_mode():
+        task = progress.add_task(title, total=count)
+        for numbers, inputs in batches:
+            rows = encoder.encode(inputs).float().cpu().numpy()
+            if rows.shape[1:] != encoder.shape or len(rows) != len(numbers):
+                raise DataError(f"the tower gives rows {rows.shape[1:]}, not {encoder.shape}. Set data.cache to false, and report this.")
+            waiting.append((numbers, rows))
+            progress.advance(task, len(numbers))
+            if sum(len(part) for part, _ in waiting) >= APPEND and not _append(shelf, digests, waiting):
+                return False
+        return _append(shelf, digests, waiting)
+
+
+def _append(shelf: Any, digests: np.ndarray, waiting: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+    if not waiting:
+        return True
+    numbers, rows = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
+    waiting.clear()
+    return bool(shelf.append(digests[numbers], rows))
+
+
+def _note_rate(folder: Path, seconds: float) -> None:
+    """Write down how long an item took, for who finds its row later."""
+    try:
+        (folder / RATE).write_text(f"{seconds:.6g}", encoding="ascii")
+    except OSError:
+        return
+
+
+def _rate(folder: Path) -> float:
+    try:
+        return float((folder / RATE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0.0
