@@ -16,9 +16,11 @@ _PUBLIC = {
     "CrossEntropy": "cliptune.objectives",
     "Full": "cliptune.methods.full",
     "ImageTextData": "cliptune.data.images",
+    "LinearProbe": "cliptune.methods.linear_probe",
     "LoRA": "cliptune.methods.lora",
     "Method": "cliptune.methods.base",
     "Objective": "cliptune.objectives",
+    "PromptTuning": "cliptune.methods.prompt_tuning",
     "Schedule": "cliptune.optim",
     "load": "cliptune.adapted",
 }
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from cliptune.data.images import ImageTextData
     from cliptune.methods.base import Method
     from cliptune.methods.full import Full
+    from cliptune.methods.linear_probe import LinearProbe
     from cliptune.methods.lora import LoRA
+    from cliptune.methods.prompt_tuning import PromptTuning
     from cliptune.module import AdaptModule
     from cliptune.objectives import Contrastive, CrossEntropy, Objective
     from cliptune.optim import Schedule

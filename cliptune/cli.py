@@ -11,7 +11,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 import cliptune.methods.full
-import cliptune.methods.lora  # noqa: F401 - the parser knows a method by its short name once it is imported
+import cliptune.methods.linear_probe
+import cliptune.methods.lora
+import cliptune.methods.prompt_tuning  # noqa: F401 - the parser knows a method by its short name once it is imported
 from cliptune.backbone import Backbone
 from cliptune.callbacks import Clock, Floor, Watch, progress
 from cliptune.checkpoint import check_parts, read
@@ -79,7 +81,6 @@ class AdaptCLI(LightningCLI):
         """Add the run and the watch, and hand on what the backbone and the objective know."""
         parser.add_class_arguments(Run, "run")
         parser.add_class_arguments(Watch, "watch")
-        parser.set_defaults({"model.method": {"class_path": "cliptune.Full"}, "model.objective": {"class_path": "cliptune.Contrastive"}})
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("model.preprocess", "data.preprocess", apply_on="instantiate")
         parser.link_arguments("model.needs", "data.needs", apply_on="instantiate")

@@ -15,6 +15,7 @@ from cliptune.audit import evaluating
 from cliptune.data.cache import Encoder
 from cliptune.data.images import ImageTextData
 from cliptune.described import plain
+from cliptune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from cliptune.module import AdaptModule
@@ -35,14 +36,29 @@ def see_once(module: AdaptModule, data: ImageTextData, stage: str) -> None:
     data.whole = module.method.solves
     if data.views == "auto" and whole["image"]:
         data.views = 0
+    if data.vectors:
+        _check_vectors(module, data, whole["image"])
     if not data.cache:
         return
     module.to(module.trainer.strategy.root_device)
-    images = _images(module, None if whole["image"] else frozen["image"]) if frozen["image"] else None
+    sees = frozen["image"] and not data.vectors
+    images = _images(module, None if whole["image"] else frozen["image"]) if sees else None
     texts = _texts(module) if whole["text"] else None
     for split in STAGES[stage]:
         if images is not None or texts is not None:
             data.see(split, images, texts)
+
+
+def _check_vectors(module: AdaptModule, data: ImageTextData, frozen: bool) -> None:
+    """Refuse rows where images are needed, and rows of another CLIP."""
+    if not frozen:
+        kind = type(module.method).__name__
+        raise ConfigError(f"{kind} needs images, and the data holds rows of images. Use method: LinearProbe or PromptTuning.")
+    wide, own = data.vectors, module.backbone.config["embed_dim"]
+    if wide != own:
+        raise DataError(
+            f"the data's rows have {wide} numbers, but those of {module.backbone.name} {own}. Give the backbone that made them."
+        )
 
 
 def _images(module: AdaptModule, blocks: int | None) -> Encoder:

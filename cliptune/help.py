@@ -7,6 +7,7 @@ cliptune adapts a pretrained CLIP to a domain that it knows badly.
   cliptune test --config FILE       score a model; without --ckpt_path the zero-shot CLIP
   cliptune validate --config FILE   the same on the validation split
   cliptune predict --config FILE    write the predicted class of each test image
+  cliptune cache list|clear         rows of frozen towers that are kept for later runs
 
   cliptune COMMAND --help           the keys that people set
   cliptune COMMAND --help-all       every key
@@ -90,4 +91,16 @@ SCREENS = {
         "what predicts: `best` of this name's newest run, a run folder, or a .ckpt file",
     ),
 }
-COMMANDS = tuple(SCREENS)
+COMMANDS = tuple(SCREENS)  # those with a config, which have --help-all too
+SCREENS["cache"] = """\
+cliptune cache list
+cliptune cache clear [--older-than DAYS]
+Rows that a frozen tower computed once are kept on disk, for later runs on the same images or texts.
+
+  list                          what is kept: backbone and tower, view, rows, MB, last use; and the limit
+  clear                         remove what no run is using
+  clear --older-than DAYS       only what was not used for so many days
+
+They lie in $CLIPTUNE_CACHE, else $XDG_CACHE_HOME/cliptune, else ~/.cache/cliptune, and take at most $CLIPTUNE_CACHE_GB GB (20):
+beyond that those used longest ago go first. What a run is using is never removed.
+"""

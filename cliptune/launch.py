@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
+import yaml
 
 from cliptune import errors
 from cliptune.cli import AdaptCLI, Parser
 from cliptune.errors import CliptuneError, ConfigError, did_you_mean
 from cliptune.parse_errors import check_config
 from cliptune.run import shipped_config, shipped_configs
+
+DEFAULTS = {"method": "Full", "objective": "Contrastive"}
 
 
 def run(words: Sequence[str]) -> None:
@@ -22,6 +25,7 @@ def run(words: Sequence[str]) -> None:
     try:
         found, configs = with_configs(list(words))
         Parser.made, Parser.configs = [], configs
+        found = with_defaults(found, configs)
         AdaptCLI(["--help" if word == "--help-all" else word for word in found], Path(configs[0]).stem if configs else words[0])
     except Exception as error:
         ours = _cause(error)
@@ -59,6 +63,19 @@ def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
         check_config(path)
         paths.append(str(path))
     return words, paths
+
+
+def with_defaults(words: list[str], configs: list[str]) -> list[str]:
+    """Name the method and the objective where nobody does.
+
+    As the parser's defaults they would hand on their own arguments, such as `towers`, to a method that is named instead of them.
+    """
+    models = [yaml.safe_load(Path(config).read_text(encoding="utf-8")).get("model") or {} for config in configs]
+    given = {key for model in models if isinstance(model, dict) for key in model}
+    for key, name in DEFAULTS.items():
+        if key not in given and not any(word.partition("=")[0] == f"--model.{key}" for word in words):
+            words = [words[0], f"--model.{key}={name}", *words[1:]]
+    return words
 
 
 def _cause(error: BaseException | None) -> CliptuneError | None:

@@ -26,15 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"cliptune {__version__}")
         return 0
     command = words[0]
-    if command not in COMMANDS:
-        print(f"cliptune: there is no command {command}. {did_you_mean(command, COMMANDS)}", file=sys.stderr)
+    if command not in SCREENS:
+        print(f"cliptune: there is no command {command}. {did_you_mean(command, SCREENS)}", file=sys.stderr)
         return 2
     if any(word in ("-h", "--help") for word in words[1:]):
         print(SCREENS[command])
         return 0
     try:
-        from cliptune.launch import run
-
+        if command in COMMANDS:
+            from cliptune.launch import run
+        else:
+            from cliptune.commands import run
         run(words)
     except CliptuneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -57,7 +57,7 @@ class AdaptModule(L.LightningModule):
         self.has_captions = False
         self.seed = torch.initial_seed() % 2**32
         self.base_fingerprint = backbone.fingerprint()
-        self.automatic_optimization = not method.solves
+        self.automatic_optimization = not self.method.solves
         self.frozen: dict[str, int] = {}  # see Method.frozen
         self._attached = False
         self._gathered: list[tuple[Tensor, Tensor]] = []

@@ -36,7 +36,8 @@ def conclude(cli: AdaptCLI, scores: Scores) -> None:
 
         if cli.subcommand == "fit":
             draw_curves(cli.run.folder)
-        draw_examples(cli.run.folder, cli.model, cli.datamodule)
+        if not cli.datamodule.vectors:
+            draw_examples(cli.run.folder, cli.model, cli.datamodule)
     print_table(summary, cli.run.folder)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import pixels
 from PIL import Image
 
@@ -39,7 +40,8 @@ def test_every_config_parses_and_says_how_it_is_run(name: str) -> None:
     with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
         main(["fit", "--config", name, "--print_config"])
     assert not ended.value.code
-    assert "class_path: cliptune.Full" in printed.getvalue()
+    method = (yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8")).get("model") or {}).get("method", "Full")
+    assert f"class_path: cliptune.{method['class_path'] if isinstance(method, dict) else method}" in printed.getvalue()
     text = (ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
     assert "seed_everything" in text
     assert "make nano" in text if name == "pretrain/nano" else f"cliptune fit --config {name}" in text

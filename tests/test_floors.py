@@ -11,12 +11,23 @@ import cliptune
 ROOT = Path(cliptune.__file__).parent
 FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     {"errors", "described", "help"},
-    {"images", "preprocess", "towers", "pretrained", "backbone", "projections", "attention", "targets", "adapters"},
-    {"objectives", "methods.base", "methods.full", "methods.lora", "audit", "metrics", "optim"}
-    | {f"data.{name}" for name in ("digits", "sources", "columns", "classes", "batches", "images")},
-    {"checkpoint", "module", "adapted"},
+    {"images", "preprocess", "towers", "pretrained", "backbone", "projections", "attention", "targets", "adapters", "prompts"},
+    {
+        "objectives",
+        "methods.base",
+        "methods.full",
+        "methods.lora",
+        "methods.prompt_tuning",
+        "methods.linear_probe",
+        "logistic",
+        "audit",
+        "metrics",
+        "optim",
+    }
+    | {f"data.{name}" for name in ("digits", "features", "shots", "store", "cache", "sources", "columns", "classes", "batches", "images")},
+    {"checkpoint", "frozen", "module", "adapted"},
     {"run", "logs", "callbacks", "pictures", "predictions", "summary"},
-    {"parse_errors", "cli", "launch"},
+    {"parse_errors", "commands", "cli", "launch"},
     {"main", "__main__"},
 ]
 FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}

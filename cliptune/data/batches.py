@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -25,7 +26,7 @@ class Batch(TypedDict, total=False):
     """What a step sees."""
 
     images: Tensor  # [B, 3, h, w], uint8; or, where a frozen tower has seen them before:
-    image_rows: Tensor  # [B, D], the rows
+    image_rows: Tensor  # [B, D], the rows; the data itself may hold them too
     image_inner: Tensor  # [B, ...], what enters the first block that learns
     label: Tensor  # [B], -1 where not known
     tokens: Tensor  # [U, L], each distinct text of the batch once
@@ -41,6 +42,10 @@ class Rows(Dataset[list[tuple[int, int, Row]]]):
 
     def __init__(self, splits: Sequence[Split], images: bool = True) -> None:
         self.splits, self.images = splits, images
+        self.vectors = all(split.holds_vectors for split in splits)  # instead of images
+        other = [split.name for split in splits if split.holds_vectors != splits[0].holds_vectors]
+        if other:
+            raise DataError(f"{splits[0].name} and {other[0]}: one holds vectors, the other images. Give paths of one kind.")
         self.ends = np.cumsum([len(split) for split in splits])
 
     def __len__(self) -> int:
@@ -181,7 +186,7 @@ class TrainView:
         images, texts, identity = [], [], []
         for epoch, number, row in items:
             rng = np.random.default_rng((self.image_view.seed, epoch, number))
-            if not self.seen.tables:
+            if not self.seen.tables and not isinstance(row.image, np.ndarray):
                 images.append(self.image_view(epoch, row, rng))
             if self.texts:
                 options = self.options(row)
@@ -191,8 +196,10 @@ class TrainView:
         batch = Batch(label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
         if self.seen.tables:
             self.seen.images(batch, items)
-        else:
+        elif images:
             batch["images"] = torch.stack(images)
+        else:
+            batch["image_rows"] = _unit(items)
         if self.texts:
             distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
             self.seen.put_texts(batch, list(distinct), self.image_view.preprocess)
@@ -212,8 +219,10 @@ class EvalView:
         batch = Batch(label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
         if self.seen.tables:
             self.seen.images(batch, items)
+        elif isinstance(items[0][2].image, np.ndarray):
+            batch["image_rows"] = _unit(items)
         else:
-            batch["images"] = torch.stack([self.preprocess.eval(decode(row.image, row.key)) for _, _, row in items])
+            batch["images"] = torch.stack([self.preprocess.eval(decode(row.image, row.key)) for _, _, row in items])  # type: ignore[arg-type]
         if self.captions:
             self.seen.put_texts(batch, [text for _, _, row in items for text in row.captions], self.preprocess)
             batch["owner"] = torch.tensor([i for i, (_, _, row) in enumerate(items) for _ in row.captions])
@@ -221,17 +230,22 @@ class EvalView:
 
 
 def content(row: Row) -> bytes:
-    """The bytes of the row's image file.
+    """The bytes of the row's image file, or of its vector.
 
     Raises:
         DataError: it is missing.
     """
-    if isinstance(row.image, bytes):
-        return row.image
+    if isinstance(row.image, (bytes, np.ndarray)):
+        return bytes(row.image)
     try:
         return Path(row.image).read_bytes()
     except OSError as error:
         raise DataError(f"cannot read the image {row.image}: {error.strerror}.") from None
+
+
+def _unit(items: list[tuple[int, int, Row]]) -> Tensor:
+    """[B, D], of unit length, of rows that hold vectors."""
+    return F.normalize(torch.from_numpy(np.stack([row.image for _, _, row in items])), dim=-1)  # type: ignore[arg-type]
 
 
 def _labels(items: list[tuple[int, int, Row]], class_number: dict[str, int]) -> Tensor:

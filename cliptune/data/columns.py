@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from cliptune.data.features import check_vectors, is_vector, read_vectors, vector_column
 from cliptune.errors import DataError, did_you_mean
 from cliptune.images import SUFFIXES
 
@@ -26,7 +27,7 @@ NAMES = {
 class Row(NamedTuple):
     """One example before decoding."""
 
-    image: bytes | str  # the bytes of a file, or its path
+    image: bytes | str | np.ndarray  # the bytes of a file, or its path; or a vector [D], which a tower gave before
     captions: list[str]
     label: str | None
     key: str  # the same for the same image: its path where there is one
@@ -62,7 +63,7 @@ def find_columns(table: Dataset, image: str | None, caption: str | None, label: 
     have = ", ".join(table.column_names)
     if chosen["image"] is None:
         raise DataError(f"data path {path} has no column of images or of image paths; it has {have}. Set image_column.")
-    if not _may_be_image(table.features[chosen["image"]]):
+    if not (_may_be_image(table.features[chosen["image"]]) or is_vector(table.features[chosen["image"]])):
         raise DataError(
             f"data path {path}: the image column {chosen['image']} holds {_type(table, chosen['image'])}, not images or their paths. "
             "Set image_column."
@@ -95,7 +96,8 @@ def _detect(table: Dataset, role: str) -> str | None:
             return "image" if "image" in typed else typed[0]
     named = [name for known in NAMES[role] for name in table.column_names if name.strip().lower() == known]
     fits = {"image": _is_image, "caption": lambda t, n: True, "label": lambda t, n: _is_label(t.features[n])}[role]
-    return next((name for name in named if fits(table, name)), None)
+    found = next((name for name in named if fits(table, name)), None)
+    return vector_column(table) if role == "image" and found is None else found
 
 
 def _is_image(table: Dataset, name: str) -> bool:
@@ -152,9 +154,11 @@ class Split:
         self.label_names: list[str] | None = [_word(name) for name in feature.names] if isinstance(feature, datasets.ClassLabel) else None
         self.labels_are_text = self.label_names is not None or (feature is not None and _is_text(feature))
         self.table = table
+        self.holds_vectors = is_vector(table.features[columns.image])
         others = [c for c in (columns.caption, columns.label) if c]
         self._without_images = table.select_columns(others) if others else table
-        self._holds_bytes = bool(others) and bool(len(table)) and isinstance(self._image(table[0][columns.image]), bytes)
+        in_table = self.holds_vectors or (bool(len(table)) and isinstance(self._image(table[0][columns.image]), bytes))
+        self._holds_images = bool(others) and in_table
 
     def __len__(self) -> int:
         return len(self.table)
@@ -175,11 +179,16 @@ class Split:
             rows: their numbers.
             images: whether the bytes of images that lie in the table are wanted.
         """
-        held = self._holds_bytes and not images
-        part = (self._without_images if held else self.table)[rows]
+        held = self._holds_images and not images
+        part = (self._without_images if held or self.holds_vectors else self.table)[rows]
         captions = part[self.columns.caption] if self.columns.caption else [[]] * len(rows)
         labels = part[self.columns.label] if self.columns.label else [None] * len(rows)
-        found = [b""] * len(rows) if held else [self._image(value) for value in part[self.columns.image]]
+        if held:
+            found: Sequence[Any] = [b""] * len(rows)
+        elif self.holds_vectors:
+            found = read_vectors(self.table, self.columns.image, rows)
+        else:
+            found = [self._image(value) for value in part[self.columns.image]]
         return [
             Row(image, _texts(caption), self._label(label), image if isinstance(image, str) else f"{self.name}:{row}")
             for image, caption, label, row in zip(found, captions, labels, rows, strict=True)
@@ -210,10 +219,12 @@ def _texts(value: Any) -> list[str]:
 
 
 def check_has(table: Dataset, columns: Columns, what: str) -> None:
-    """Raise DataError where a split lacks a column that train has."""
+    """Raise DataError where a split lacks a column that train has, or holds vectors that cannot be made unit rows."""
     for name in (columns.image, columns.caption, columns.label):
         if name is not None and name not in table.column_names:
             raise DataError(f"data path {what} has no column {name}, which train has. It has {', '.join(table.column_names)}.")
+    if is_vector(table.features[columns.image]):
+        check_vectors(table, columns.image, what)
 
 
 def usable_rows(table: Dataset, columns: Columns) -> Dataset:

@@ -185,6 +185,12 @@ class ImageTextData(L.LightningDataModule):
         """Whether evaluation can measure retrieval."""
         return all(split.columns.caption is not None for split in self._splits["test"])
 
+    @property
+    def vectors(self) -> int:
+        """The width of the rows that the data holds instead of images; 0 where it holds images."""
+        rows = self.rows("test")
+        return len(rows[[(0, 0)]][0][2].image) if rows.vectors else 0
+
     def rows(self, split: str, images: bool = True) -> Rows:
         """The rows of train, validation or test; the images' bytes only where they are wanted."""
         return Rows(self._splits[split], images)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, Image
 from datasets.table import CastError
 
+from cliptune.data import features
 from cliptune.data.digits import digits
 from cliptune.errors import DataError, did_you_mean
 from cliptune.images import SUFFIXES
@@ -37,8 +38,8 @@ def open_source(path: str) -> Source:
     """Open what the path names.
 
     Args:
-        path: `digits`; a parquet, CSV, TSV, JSON-lines or Arrow file; a folder of such files, of images, or written by
-            `save_to_disk`; or the id of a data set on the Hugging Face hub.
+        path: `digits`; a parquet, CSV, TSV, JSON-lines or Arrow file; an npz or safetensors file of features; a folder of tables, of
+            images, or written by `save_to_disk`; or the id of a data set on the Hugging Face hub.
 
     Raises:
         DataError: there is no such thing, or it cannot be read.
@@ -46,11 +47,13 @@ def open_source(path: str) -> Source:
     if path == "digits":
         return Source(digits(), {"train": [Path()]})
     local = Path(path).expanduser()
+    if local.is_file() and local.suffix.lower() in features.SUFFIXES:
+        return Source(features.open_features(local), {"train": [local.parent]})
     if local.is_file():
         return _open_files(local.parent, {"train": [local]})
     if local.is_dir():
         return _open_folder(local)
-    if local.suffix.lower() in READERS or path.startswith((".", "/", "~")) or path.count("/") > 1:
+    if local.suffix.lower() in (*READERS, *features.SUFFIXES) or path.startswith((".", "/", "~")) or path.count("/") > 1:
         missing = next(part for part in (*reversed(local.parents), local) if not part.exists())
         near = did_you_mean(missing.name, _entries(missing.parent))
         raise DataError(f"data path {path}: there is no {missing.name} in {missing.parent.resolve()}. {near}".rstrip())
@@ -123,7 +126,8 @@ def _open_files(folder: Path, by_split: dict[str, list[Path]]) -> Source:
     what = listed[0] if len(listed) == 1 else folder
     suffix = suffixes.pop()
     if suffix not in READERS:
-        raise DataError(f"data path {what}: files that end in {suffix or 'nothing'} cannot be read. Can be: {', '.join(READERS)}.")
+        known = ", ".join((*READERS, *features.SUFFIXES))
+        raise DataError(f"data path {what}: files that end in {suffix or 'nothing'} cannot be read. Can be: {known}.")
     options = {**CSV, "sep": "\t" if suffix == ".tsv" else ","} if READERS[suffix] == "csv" else {}
     patterns = {split: [_escaped(file) for file in files] for split, files in by_split.items()}
     tables = _load(str(what), READERS[suffix], data_files=patterns, **options)

@@ -1,0 +1,130 @@
+"""Linear probe: the class rows themselves learn, drawn towards the zero-shot rows that they start from; both towers are frozen."""
+
+import logging
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cliptune.backbone import Backbone
+from cliptune.errors import ConfigError
+from cliptune.logistic import Choice, Solution, solve, sweep
+from cliptune.methods.base import ClassRows, ClassTexts, Group, LabelledRows, Method
+
+log = logging.getLogger(__name__)
+
+
+class LinearProbe(Method):
+    """Learns a row for each class as a difference from where it starts, so that weight decay draws towards the start.
+
+    Drawn towards the zero-shot rows, a probe does not fall below them where shots are few: CLAP (Silva-Rodriguez et al. 2024, "A Closer
+    Look at the Few-Shot Adaptation of Large Vision-Language Models", sec. 4) penalises the distance of class rows from text rows, LP++
+    (Huang et al. 2024, "LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP", sec. 3) adds a share of the text rows to them.
+
+    The learned rows serve their own classes. Any other words are scored by the untouched CLIP's rows.
+
+    Args:
+        start: `text` starts from the class texts' rows, which is zero-shot; `zero` from nothing, as plain logistic regression.
+        solver: `sgd` learns step by step, by the optimizer; `lbfgs` solves the L2 problem on all rows at once, with the L2 strength
+            chosen on validation as in CLIP's paper (Radford et al. 2021, appendix A.3); the optimizer and its keys are not used.
+        normalize: make the learned rows unit rows.
+        bias: learn a bias for each class.
+        lr_factor: factor on the optimizer's learning rate, which is that of full fine-tuning: 100 makes 1e-3 of 1e-5.
+
+    Raises:
+        ConfigError: a value that is not known; no classes to learn.
+    """
+
+    delta: nn.Parameter  # [C, D]
+    start_rows: Tensor  # [C, D]
+    bias: nn.Parameter | None  # [C]
+
+    def __init__(
+        self,
+        start: Literal["text", "zero"] = "text",
+        solver: Literal["sgd", "lbfgs"] = "sgd",
+        normalize: bool = False,
+        bias: bool = False,
+        lr_factor: float = 100.0,
+    ) -> None:
+        super().__init__()
+        if start not in ("text", "zero"):
+            raise ConfigError(f"LinearProbe: start {start!r} is not known. Take text or zero.")
+        if solver not in ("sgd", "lbfgs"):
+            raise ConfigError(f"LinearProbe: solver {solver!r} is not known. Take sgd or lbfgs.")
+        if solver == "lbfgs" and normalize:
+            raise ConfigError(
+                "LinearProbe: with normalize the problem has no single minimum for lbfgs. Set solver: sgd, or normalize: false."
+            )
+        if normalize and start == "zero":
+            raise ConfigError("LinearProbe: rows of zero cannot be made unit rows. Set start: text, or normalize: false.")
+        if lr_factor <= 0:
+            raise ConfigError(f"LinearProbe: lr_factor {lr_factor} is not positive. Take 100.")
+        self.from_text, self.solver, self.normalize, self.with_bias, self.lr_factor = start == "text", solver, normalize, bias, lr_factor
+        self.class_names: list[str] = []
+        self.found: Choice | None = None
+        self.register_parameter("bias", None)
+
+    def check(self, needs: str) -> None:
+        """It needs classes."""
+        if needs == "pairs":
+            raise ConfigError("LinearProbe learns from class names, but Contrastive needs image-text pairs. Use objective: CrossEntropy.")
+
+    def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
+        """Freeze both towers, and take the class texts' rows."""
+        if not classes:
+            raise ConfigError("LinearProbe learns a row for each class, and the data has no classes. Set data.label_column.")
+        backbone.requires_grad_(False)
+        self.class_names = classes.names
+        with torch.no_grad():
+            rows = super().class_rows(backbone, classes).rows
+        self.register_buffer("start_rows", rows if self.from_text else torch.zeros_like(rows))
+        self.delta = nn.Parameter(torch.zeros_like(rows))
+        if self.with_bias:
+            self.bias = nn.Parameter(rows.new_zeros(len(rows)))
+
+    def groups(self, backbone: Backbone) -> list[Group]:
+        """The differences decay, which draws the rows towards their start; the bias does not."""
+        parts: list[tuple[nn.Parameter | None, bool]] = [(self.delta, True), (self.bias, False)]
+        return [Group(params=[p], lr_factor=self.lr_factor, decay=decay) for p, decay in parts if p is not None]
+
+    def class_rows(self, backbone: Backbone, classes: ClassTexts) -> ClassRows:
+        """The learned rows, for the classes that they were learned for; the untouched CLIP's for any other words."""
+        if classes.names != self.class_names:
+            return super().class_rows(backbone, classes)
+        rows = self.start_rows + self.delta
+        biases = [bias for bias in (self.bias, backbone.logit_bias) if bias is not None]
+        return ClassRows(F.normalize(rows, dim=-1) if self.normalize else rows, sum(biases) if biases else None)  # type: ignore[arg-type]
+
+    @property
+    def solves(self) -> bool:
+        """By L-BFGS."""
+        return self.solver == "lbfgs"
+
+    @torch.no_grad()
+    def solve(self, backbone: Backbone, train: LabelledRows, validation: LabelledRows) -> float:
+        """Minimise on the training rows at strengths that validation chooses among."""
+        scale = float(backbone.logit_scale)
+
+        def fit(strength: float, guess: Solution | None) -> Solution:
+            return solve(train.rows, train.labels, self.start_rows, scale, strength, self.with_bias, guess)
+
+        def accuracy(solution: Solution | None) -> float:
+            known = validation.labels >= 0
+            logits = scale * validation.rows[known] @ (self.start_rows + (0 if solution is None else solution.delta)).T
+            if solution is not None and solution.bias is not None:
+                logits = logits + solution.bias
+            return float((logits.argmax(dim=1) == validation.labels[known]).float().mean())
+
+        best, self.found = sweep(fit, accuracy)
+        log.info(
+            f"linear probe: of {len(self.found.tried)} L2 strengths C = {self.found.strength:g} is best on validation, "
+            f"top-1 {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start)"
+        )
+        self.delta.copy_(torch.zeros_like(self.delta) if best is None else best.delta)
+        if self.bias is not None:
+            self.bias.copy_(torch.zeros_like(self.bias) if best is None or best.bias is None else best.bias)
+        if best is None:
+            return float(F.cross_entropy(scale * train.rows @ self.start_rows.T, train.labels, ignore_index=-1))
+        return best.loss

@@ -1,0 +1,236 @@
+"""Prompt tuning: what learns is the words around class names, or tokens among an image's patches; the towers are frozen.
+
+Words: CoOp (Zhou et al. 2022, "Learning to Prompt for Vision-Language Models"). Tokens: VPT (Jia et al. 2022, "Visual Prompt Tuning").
+"""
+
+from math import sqrt
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cliptune import prompts as P
+from cliptune import towers as T
+from cliptune.backbone import Backbone
+from cliptune.errors import ConfigError
+from cliptune.methods.base import CLASS_CHUNK, ClassRows, ClassTexts, Group, Method, mean_rows
+
+PROMPT_CHUNK = 64  # prompts whose activations live at a time while words learn
+WORDS = 16  # of `init: random`, Zhou et al. 2022, sec. 4.1
+WORD_STD = 0.02  # Zhou et al. 2022, sec. 4.1
+VOCABULARY_CHUNK = 8192
+CHOICES = {"init": "template random", "position": "end middle", "towers": "text image both", "depth": "shallow deep"}
+
+
+class LearnedWord(NamedTuple):
+    """A learned word beside the vocabulary."""
+
+    template: str
+    class_name: str | None  # whose it is; None where all classes share it
+    place: int  # among the template's learned words, from 0
+    nearest: list[tuple[str, float]]  # words of the vocabulary and their Euclidean distances, rising
+
+
+class PromptTuning(Method):
+    """Learns the words around the class names, tokens among the image's patches, or both; the towers are frozen.
+
+    Each template of the data has words of its own, and a class's row is the mean of its templates' as ever. With `init: template` the
+    rows before training are the zero-shot rows; with `init: random` they are not, nor are image rows with image prompts: no token can be
+    put into attention without taking a share of it. The rows of captions are the untouched CLIP's.
+
+    Shared words serve any other class names too, in place of whatever template is asked for. Words of one class each serve only these
+    classes: where another is among the names, all rows are those of the untouched CLIP.
+
+    Args:
+        init: `template` learns the template's own words, from their embeddings; `random` replaces what stands before the name.
+        words: how many, for `init: random`; 16 where not given. A template's own words are as many as it has.
+        per_class: words for each class, instead of words that all classes share.
+        position: `end` learns what stands before the class name, which ends the prompt but for what follows it in the template, such as a
+            full stop; `middle` learns words on both sides of it.
+        towers: which get prompts: `text`, `image` or `both`.
+        image_words: tokens put behind the class token.
+        depth: `shallow` puts them in before the first block, `deep` new ones before each block.
+        lr_factor: factor on the optimizer's learning rate, which is that of full fine-tuning: 200 makes CoOp's 2e-3 of 1e-5.
+
+    Raises:
+        ConfigError: a value out of range; a prompt longer than the context; image prompts on a tower that is no ViT.
+    """
+
+    words: nn.Parameter | None  # [1 or C, M, W], the templates' words one after another
+    image_prompts: nn.Parameter | None  # [1 or blocks, N, W]
+
+    def __init__(
+        self,
+        init: Literal["template", "random"] = "template",
+        words: int | None = None,
+        per_class: bool = False,
+        position: Literal["end", "middle"] = "end",
+        towers: Literal["text", "image", "both"] = "text",
+        image_words: int = 8,
+        depth: Literal["shallow", "deep"] = "shallow",
+        lr_factor: float = 200.0,
+    ) -> None:
+        super().__init__()
+        for key, value in (("init", init), ("position", position), ("towers", towers), ("depth", depth)):
+            if value not in CHOICES[key].split():
+                raise ConfigError(f"PromptTuning: {key} {value!r} is not known. Take {' or '.join(CHOICES[key].split())}.")
+        if words is not None and init == "template":
+            raise ConfigError(
+                f"PromptTuning: words {words}, but init: template learns the template's own. Leave words out, or set init: random."
+            )
+        for key, number, usual in (("words", words, 16), ("image_words", image_words, 8), ("lr_factor", lr_factor, 200)):
+            if number is not None and number <= 0:
+                raise ConfigError(f"PromptTuning: {key} {number} is not positive. Take {usual}.")
+        self.names = ("image", "text") if towers == "both" else (towers,)
+        self.count = (WORDS if words is None else words) if init == "random" else None
+        self.per_class, self.position, self.lr_factor = per_class, position, lr_factor
+        self.image_count, self.deep = image_words, depth == "deep"
+        self.class_names: list[str] = []
+        self.frames: list[P.Frame] = []
+        self.register_parameter("words", None)
+        self.register_parameter("image_prompts", None)
+        self._prompts: tuple[list[str], P.Prompts] | None = None
+        self._rows: tuple[object, Tensor] | None = None
+
+    def check(self, needs: str) -> None:
+        """Words need class names; image prompts learn from pairs too."""
+        if needs == "pairs" and "text" in self.names:
+            raise ConfigError("PromptTuning learns from class names, but Contrastive needs image-text pairs. Use objective: CrossEntropy.")
+
+    def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
+        """Freeze all, and make the words and the image prompts."""
+        backbone.requires_grad_(False)
+        if "text" in self.names:
+            self._make_words(backbone, classes)
+        if "image" in self.names:
+            tower = backbone.towers()["image"]
+            blocks, (_, width) = len(T.blocks(tower)), P.layout_of(tower)
+            patch = next(module for module in tower.modules() if isinstance(module, nn.Conv2d))
+            bound = sqrt(6 / (patch.weight[0].numel() + width))  # as VPT's published code, after Glorot and Bengio 2010, eq. 16
+            made = torch.empty(blocks if self.deep else 1, self.image_count, width, device=backbone.mean.device)
+            self.image_prompts = nn.Parameter(made.uniform_(-bound, bound))
+
+    def _make_words(self, backbone: Backbone, classes: ClassTexts) -> None:
+        if not classes:
+            raise ConfigError("PromptTuning learns the words around class names, and the data has no classes. Set data.label_column.")
+        embedding = P.embedding_of(backbone.towers()["text"])
+        reader = self._reader(backbone)
+        self.class_names = classes.names
+        templates = [P.template_of(classes.names, texts) for texts in zip(*classes.texts, strict=True)]
+        self.frames = [reader.frame(template, classes.names, self.position, self.count) for template in templates]
+        ids = torch.tensor([i for frame in self.frames for i in frame.before + frame.after], device=backbone.mean.device, dtype=torch.long)
+        if not len(ids):
+            raise ConfigError(f"PromptTuning: no template has a word to learn ({templates[0]!r}). Add words, or set init: random.")
+        with torch.no_grad():
+            start = embedding(ids).float()  # [M, W]; called, since some embeddings scale their weights
+        if self.count is not None:
+            start = torch.randn_like(start) * WORD_STD
+        self.words = nn.Parameter(start.expand(len(classes) if self.per_class else 1, -1, -1).clone())
+        self._own_prompts(backbone, classes.names)  # now, so that a prompt that does not fit is an error before training
+
+    def groups(self, backbone: Backbone) -> list[Group]:
+        """One group. Nothing decays: decay pulls a word to the zero vector, which is no word, and not to where it started."""
+        return [Group(params=list(self.parameters()), lr_factor=self.lr_factor, decay=False)]
+
+    def frozen(self, backbone: Backbone) -> dict[str, int]:
+        """The towers without prompts give what they gave; prompts go in before the first block."""
+        return {name: 0 if name in self.names else count for name, count in super().frozen(backbone).items()}
+
+    def image_rows(self, backbone: Backbone, images: Tensor) -> Tensor:
+        """[B, D] of images [B, 3, H, W], with the image prompts."""
+        if self.image_prompts is None:
+            return backbone.encode_image(images)
+        with P.among_patches(backbone.towers()["image"], self.image_prompts):
+            return backbone.encode_image(images)
+
+    def class_rows(self, backbone: Backbone, classes: ClassTexts) -> ClassRows:
+        """The prompts' rows [C, D]; those of the untouched CLIP for names without words. Kept while nothing they are made of changes."""
+        if self.words is None or (self.per_class and not set(classes.names) <= set(self.class_names)):
+            return super().class_rows(backbone, classes)
+        if torch.is_grad_enabled():
+            return ClassRows(self._encode(backbone, classes.names), backbone.logit_bias)
+        key = self._state(backbone, classes.names)
+        if self._rows is None or self._rows[0] != key:
+            self._rows = (key, self._encode(backbone, classes.names))
+        return ClassRows(self._rows[1], backbone.logit_bias)
+
+    def _encode(self, backbone: Backbone, names: list[str]) -> Tensor:
+        assert self.words is not None
+        device = self.words.device
+        found = self._own_prompts(backbone, names)
+        tokens, source = found.tokens.to(device), found.source.to(device)
+        if self.per_class:
+            numbers = list(range(len(names))) if names == self.class_names else [self.class_names.index(name) for name in names]
+            first = torch.tensor(numbers, device=device)[:, None, None] * self.words.shape[1]
+            source = torch.where(source >= 0, source + first, source)
+        words = self.words.flatten(0, 1)  # [C * M, W]
+        learning = torch.is_grad_enabled() and words.requires_grad
+        size = PROMPT_CHUNK if learning else CLASS_CHUNK
+        parts = list(zip(tokens.flatten(0, 1).split(size), source.flatten(0, 1).split(size), strict=True))
+        if learning and len(parts) > 1:
+            rows = [checkpoint(encode, backbone, words, *part, use_reentrant=False) for part in parts]
+        else:
+            rows = [encode(backbone, words, *part) for part in parts]
+        return mean_rows(torch.cat(rows), tokens.shape[1])
+
+    def _reader(self, backbone: Backbone) -> P.Reader:
+        return P.Reader(backbone.preprocess.tokenizer, backbone.preprocess.trim)
+
+    def _own_prompts(self, backbone: Backbone, names: list[str]) -> P.Prompts:
+        if self._prompts is None or self._prompts[0] != names:
+            self._prompts = (list(names), self._reader(backbone).prompts(self.frames, names))
+        return self._prompts[1]
+
+    def _state(self, backbone: Backbone, names: list[str]) -> object:
+        """What equal rows follow from: the words' and the tower's memory and versions, the names, and the precision."""
+        assert self.words is not None
+        used = [self.words, *T.parameters(backbone.towers()["text"]).values()]
+        if any(p.is_inference() for p in used):  # such tensors count no versions
+            return object()
+        mode = (torch.is_inference_mode_enabled(), torch.is_autocast_enabled(self.words.device.type))
+        return (list(names), mode, [(p.data_ptr(), p._version) for p in used])
+
+    def nearest_words(self, backbone: Backbone, k: int = 3) -> list[LearnedWord]:
+        """For each learned word the nearest words of the vocabulary.
+
+        Args:
+            backbone: the one that the method is attached to.
+            k: how many.
+        """
+        if self.words is None:
+            return []
+        embedding, reader = P.embedding_of(backbone.towers()["text"]), self._reader(backbone)
+        places = [(frame.template, i) for frame in self.frames for i in range(len(frame.before) + len(frame.after))]
+        found = []
+        for name, own in zip(self.class_names if self.per_class else [None], self.words, strict=True):
+            distances, ids = nearest(embedding, own, k)
+            for (template, place), near, far in zip(places, ids.tolist(), distances.tolist(), strict=True):
+                found.append(LearnedWord(template, name, place, [(reader.spell(i), d) for i, d in zip(near, far, strict=True)]))
+        return found
+
+
+def as_lines(found: list[LearnedWord]) -> list[str]:
+    """Learned words as lines for the log, such as `a photo of a {}. word 1: photo 0.12, image 0.35`."""
+    return [
+        f"{word.template} word {word.place + 1}{f' of {word.class_name}' if word.class_name else ''}: "
+        + ", ".join(f"{spelled} {distance:.3g}" for spelled, distance in word.nearest)
+        for word in found
+    ]
+
+
+def encode(backbone: Backbone, words: Tensor, tokens: Tensor, source: Tensor) -> Tensor:
+    """The rows [N, D] of prompts [N, L]; the hook is set in here, so that it is there when a checkpoint computes again."""
+    with P.replaced(P.embedding_of(backbone.towers()["text"]), words, source):
+        return backbone.encode_text(tokens)
+
+
+@torch.no_grad()
+def nearest(embedding: nn.Module, vectors: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Distances [M, k], rising, and ids [M, k] of the tokens nearest to vectors [M, W]: Euclidean, as Zhou et al. 2022 interpret words."""
+    weight: Tensor = embedding.weight  # type: ignore[assignment]
+    every = torch.arange(len(weight), device=weight.device)
+    mode = "donot_use_mm_for_euclid_dist"  # products would give no distance of zero
+    parts = [torch.cdist(vectors.float(), embedding(ids).float(), compute_mode=mode) for ids in every.split(VOCABULARY_CHUNK)]
+    found = torch.cat(parts, dim=1).topk(min(k, len(weight)), largest=False)
+    return found.values, found.indices

@@ -1,0 +1,237 @@
+"""The solver against scikit-learn and scipy, and CLIP's search for the L2 strength against hand-made accuracies."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import log10
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from cliptune.data.features import open_features
+from cliptune.logistic import COARSE, Choice, Solution, solve, sweep
+
+SCALE, CLASSES, WIDTH = 30.0, 5, 12
+CALTECH = Path(__file__).parents[2] / "shared" / "data" / "clip_features" / "caltech101_vitb32.npz"
+
+
+@lru_cache
+def problem(count: int = 150) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit rows, labels that no plane tells apart wholly, and class rows to start from."""
+    generator = torch.Generator().manual_seed(0)
+    centres = F.normalize(torch.randn(CLASSES, WIDTH, generator=generator), dim=-1)
+    labels = torch.multinomial(torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0]), count, replacement=True, generator=generator)
+    rows = F.normalize(centres[labels] + 0.6 * torch.randn(count, WIDTH, generator=generator), dim=-1)
+    start = F.normalize(centres + 0.4 * torch.randn(CLASSES, WIDTH, generator=generator), dim=-1)
+    return rows, labels, start
+
+
+def objective(change: np.ndarray, start: Tensor, strength: float, with_bias: bool) -> tuple[float, np.ndarray]:
+    """What is minimised and its gradient, by autograd in float64, of [C, D + 1]: scale * delta and the bias."""
+    rows, labels, _ = problem()
+    given = torch.tensor(change.reshape(CLASSES, WIDTH + 1), dtype=torch.float64, requires_grad=True)
+    logits = SCALE * rows.double() @ start.double().T + rows.double() @ given[:, :-1].T + given[:, -1] * with_bias
+    total = F.cross_entropy(logits, labels, reduction="sum") + 0.5 / strength * given[:, :-1].square().sum()
+    total.backward()
+    return total.item(), given.grad.numpy().reshape(-1)  # type: ignore[union-attr]
+
+
+def flat(solution: Solution) -> np.ndarray:
+    bias = torch.zeros(CLASSES) if solution.bias is None else solution.bias
+    return torch.cat([SCALE * solution.delta, bias[:, None]], dim=1).double().numpy().reshape(-1)
+
+
+def logits_of(solution: Solution, start: Tensor) -> Tensor:
+    found = SCALE * problem()[0] @ (start + solution.delta).T
+    return found if solution.bias is None else found + solution.bias
+
+
+# The solver
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("strength", [1e-4, 1e-2, 1.0, 1e2, 1e4])
+def test_from_zero_it_is_scikit_learns_logistic_regression(strength: float, with_bias: bool) -> None:
+    rows, labels, start = problem()
+    found = solve(rows, labels, torch.zeros_like(start), SCALE, strength, with_bias)
+    theirs = LogisticRegression(C=strength, fit_intercept=with_bias, tol=1e-10, max_iter=10_000).fit(rows.double().numpy(), labels.numpy())
+    expected = np.concatenate([theirs.coef_, np.broadcast_to(theirs.intercept_, CLASSES)[:, None]], axis=1).reshape(-1)
+    zero = torch.zeros_like(start)
+    best = objective(expected, zero, strength, with_bias)[0]
+    assert objective(flat(found), zero, strength, with_bias)[0] == pytest.approx(best, rel=1e-6)
+    said = logits_of(found, zero).softmax(dim=1).numpy()
+    np.testing.assert_allclose(said, theirs.predict_proba(rows.double().numpy()), atol=2e-3)
+    assert (found.bias is not None) == with_bias
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("strength", [1e-2, 1.0, 1e2])
+def test_from_given_rows_it_is_scipys_minimum(strength: float, with_bias: bool) -> None:
+    rows, labels, start = problem()
+    found = solve(rows, labels, start, SCALE, strength, with_bias)
+    zero = np.zeros(CLASSES * (WIDTH + 1))
+    reference = minimize(
+        objective, zero, (start, strength, with_bias), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9}
+    )
+    assert objective(flat(found), start, strength, with_bias)[0] == pytest.approx(reference.fun, rel=1e-6)
+    assert objective(zero, start, strength, with_bias)[0] > 1.001 * reference.fun
+
+
+def test_the_loss_is_the_mean_over_the_training_rows() -> None:
+    rows, labels, start = problem()
+    found = solve(rows, labels, start, SCALE, 1.0, True)
+    assert found.loss == pytest.approx(F.cross_entropy(logits_of(found, start), labels).item(), rel=1e-5)
+
+
+def test_the_stronger_the_pull_the_nearer_the_start() -> None:
+    rows, labels, start = problem()
+    away = [solve(rows, labels, start, SCALE, strength).delta.norm().item() for strength in (1e-6, 1e-4, 1e-2, 1.0, 1e2)]
+    assert away == sorted(away)
+    assert away[0] < 1e-4
+    assert away[-1] > 0.1
+
+
+def test_the_bias_is_drawn_towards_nothing() -> None:
+    """With rows held near zero, the bias alone gives the classes' shares."""
+    rows, labels, start = problem()
+    found = solve(rows, labels, torch.zeros_like(start), SCALE, 1e-4, with_bias=True)
+    assert found.bias is not None
+    shares = torch.bincount(labels, minlength=CLASSES) / len(labels)
+    torch.testing.assert_close(found.bias.softmax(dim=0), shares, atol=1e-3, rtol=0)
+
+
+def test_rows_without_a_label_are_left_out() -> None:
+    rows, labels, start = problem()
+    hidden = labels.clone()
+    hidden[::3] = -1
+    found = solve(rows, hidden, start, SCALE, 1.0, True)
+    expected = solve(rows[hidden >= 0], labels[hidden >= 0], start, SCALE, 1.0, True)
+    assert torch.equal(found.delta, expected.delta)
+    assert found.loss == expected.loss
+    assert (found.delta - solve(rows, labels, start, SCALE, 1.0, True).delta).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_the_minimum_is_the_same_wherever_it_begins(with_bias: bool) -> None:
+    rows, labels, start = problem()
+    cold = solve(rows, labels, start, SCALE, 1.0, with_bias)
+    for near in (1e-4, 1e4):
+        warm = solve(rows, labels, start, SCALE, 1.0, with_bias, guess=solve(rows, labels, start, SCALE, near, with_bias))
+        torch.testing.assert_close(logits_of(warm, start), logits_of(cold, start), atol=0.01, rtol=0)
+
+
+def test_it_begins_where_it_is_told() -> None:
+    """From the minimum there is nothing left to do."""
+    rows, labels, start = problem()
+    for with_bias in (False, True):
+        found = solve(rows, labels, start, SCALE, 1.0, with_bias)
+        again = solve(rows, labels, start, SCALE, 1.0, with_bias, guess=found)
+        torch.testing.assert_close(again.delta, found.delta, atol=1e-4, rtol=0)
+        cold = objective(flat(found), start, 1.0, with_bias)[0]
+        assert objective(flat(again), start, 1.0, with_bias)[0] == pytest.approx(cold, rel=1e-6)
+
+
+def test_half_precision_rows_are_solved_in_more() -> None:
+    rows, labels, start = problem()
+    found = solve(rows.half(), labels, start, SCALE, 1.0)
+    assert found.delta.dtype == start.dtype
+    torch.testing.assert_close(logits_of(found, start), logits_of(solve(rows, labels, start, SCALE, 1.0), start), atol=0.1, rtol=0)
+
+
+# The sweep
+
+
+def marked(strength: float) -> Solution:
+    return Solution(torch.tensor([[strength]], dtype=torch.float64), None, 0.0)
+
+
+def searched(accuracy: Callable[[float], float]) -> tuple[Solution | None, Choice, list[tuple[float, float | None]]]:
+    """Sweep over made-up accuracies by C, 0 for the start; and each C tried with the one that it began from."""
+    asked: list[tuple[float, float | None]] = []
+
+    def fit(strength: float, guess: Solution | None) -> Solution:
+        asked.append((strength, None if guess is None else guess.delta.item()))
+        return marked(strength)
+
+    best, choice = sweep(fit, lambda solution: accuracy(0.0 if solution is None else solution.delta.item()))
+    return best, choice, asked
+
+
+@pytest.mark.parametrize("peak", [-3.7, -2.0, -0.31, 0.0, 0.7, 1.01, 3.05, 4.6])
+def test_the_search_ends_within_an_eighth_of_a_decade(peak: float) -> None:
+    best, choice, asked = searched(lambda c: -abs(log10(c) - peak) if c else -99.0)
+    assert best is not None
+    assert best.delta.item() == choice.strength
+    assert abs(log10(choice.strength) - peak) <= 1 / 16 + 1e-5
+    assert len(asked) <= 7 + 2 * 4  # halving 2 decades four times gives 1/8
+    assert len({c for c, _ in asked}) == len(asked)
+    assert choice.accuracy == choice.tried[choice.strength] == max(choice.tried.values())
+
+
+@pytest.mark.parametrize(("side", "end"), [(1, 1e6), (-1, 1e-6)])
+def test_the_search_stays_in_the_papers_range(side: int, end: float) -> None:
+    _, choice, asked = searched(lambda c: side * log10(c) if c else -99.0)
+    assert choice.strength == end
+    assert all(1e-6 <= c <= 1e6 for c, _ in asked)
+
+
+def test_the_coarse_grid_is_the_papers_and_comes_first() -> None:
+    assert tuple(10.0**k for k in (-6, -4, -2, 0, 2, 4, 6)) == COARSE  # Radford et al. 2021, appendix A.3
+    _, choice, asked = searched(lambda c: -abs(log10(c)) if c else -99.0)
+    assert [c for c, _ in asked[:7]] == list(COARSE)
+    assert set(choice.tried) == {0.0, *(c for c, _ in asked)}
+
+
+def test_each_solve_begins_from_the_nearest_solved_one() -> None:
+    _, _, asked = searched(lambda c: -abs(log10(c) - 0.7) if c else -99.0)
+    assert asked[0][1] is None
+    for i, (c, begun) in enumerate(asked[1:], start=1):
+        assert begun is not None
+        assert abs(log10(begun / c)) == pytest.approx(min(abs(log10(known / c)) for known, _ in asked[:i]), abs=1e-9)
+
+
+def test_among_equals_the_strongest_pull_is_taken() -> None:
+    best, choice, _ = searched(lambda c: 0.9 if 0.5 < c < 5e3 else 0.5)
+    assert choice.accuracy == 0.9
+    assert choice.strength == min(c for c, found in choice.tried.items() if found == 0.9)
+    assert choice.strength < 1.0  # the search went on towards a stronger pull
+    assert best is not None
+
+
+def test_the_start_is_kept_where_nothing_is_better() -> None:
+    best, choice, _ = searched(lambda c: 0.8 if c in (0.0, 1.0, 100.0) else 0.7)
+    assert best is None
+    assert (choice.strength, choice.accuracy) == (0.0, 0.8)
+
+
+def test_the_start_is_left_where_something_is_better() -> None:
+    best, choice, _ = searched(lambda c: 0.81 if c == 100.0 else 0.8)
+    assert best is not None
+    assert (choice.strength, choice.accuracy) == (100.0, 0.81)
+
+
+# Real features
+
+
+@pytest.mark.skipif(not CALTECH.exists(), reason="needs shared/data/clip_features")
+@pytest.mark.parametrize(("shots", "wanted"), [(1, 0.782), (4, 0.906)])
+def test_caltech101_reaches_scikit_learns_top1(shots: int, wanted: float) -> None:
+    """C is chosen on validation; the wanted figures are those of the README beside the features."""
+    names = ("val", "test", f"shot{shots}")
+    parts = {name: table.with_format("torch")[:] for name, table in open_features(CALTECH).items() if name in names}
+    rows = {name: (F.normalize(part["image"], dim=-1), part["label"]) for name, part in parts.items()}
+    start = torch.zeros(100, 512)
+
+    def top1(solution: Solution | None, split: str = "val") -> float:
+        if solution is None or solution.bias is None:
+            return 0.0
+        return ((100 * rows[split][0] @ solution.delta.T + solution.bias).argmax(dim=1) == rows[split][1]).float().mean().item()
+
+    best, choice = sweep(lambda c, guess: solve(*rows[f"shot{shots}"], start, 100.0, c, True, guess), top1)
+    assert top1(best) == choice.accuracy
+    assert top1(best, "test") >= wanted
