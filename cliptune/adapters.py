@@ -52,6 +52,7 @@ def inject(model: nn.Module, config: LoraConfig) -> None:
     """
     if config.init_lora_weights != "pissa":
         inject_adapter_in_model(config, model, ADAPTER)
+        _follow(model)
         return
     before = {name: value.detach().clone() for name, value in model.named_parameters() if re.fullmatch(_weights(config), name)}
     inject_adapter_in_model(config, model, ADAPTER)
@@ -66,6 +67,13 @@ def inject(model: nn.Module, config: LoraConfig) -> None:
             layer.set_adapter([ADAPTER, START])
             for part in (layer.lora_A, layer.lora_B):
                 part[START].requires_grad_(False)
+    _follow(model)
+
+
+def _follow(model: nn.Module) -> None:
+    """Put new layers into the mode of what they stand beside: peft makes them in training mode."""
+    for layer in layers(model).values():
+        layer.train(layer.get_base_layer().training)
 
 
 def _weights(config: LoraConfig) -> str:
@@ -108,12 +116,13 @@ def read(folder: str | Path) -> tuple[LoraConfig, dict[str, Tensor]]:
             raise CheckpointError(f"{folder} has no {file.name}: it is no adapter folder of peft.")
     try:
         kind = json.loads(files[0].read_text(encoding="utf-8")).get("peft_type")
-        config = LoraConfig.from_pretrained(str(folder)) if kind == "LORA" else None
-        state = load_file(files[1])
+        if kind != "LORA":
+            raise CheckpointError(f"{folder} holds {kind}, not LORA.")
+        config, state = LoraConfig.from_pretrained(str(folder)), load_file(files[1])
+    except CheckpointError:
+        raise
     except Exception as error:  # json, peft and safetensors raise many kinds
-        raise CheckpointError(f"{folder} cannot be read as an adapter: {error}.") from error
-    if config is None:
-        raise CheckpointError(f"{folder} holds {kind}, not LORA.")
+        raise CheckpointError(f"{folder} cannot be read as an adapter: {str(error).rstrip('.')}.") from error
     return config, {key.removeprefix(WRAPPED): value for key, value in state.items()}
 
 

@@ -32,7 +32,9 @@ def audit(backbone: Backbone, tower: str, adapters: dict[str, nn.Parameter]) -> 
     with torch.random.fork_rng(), evaluating(backbone), moved(list(adapters.values())):
         torch.manual_seed(0)
         value = _scalar(backbone, tower)
-        gradients = torch.autograd.grad(value(), list(adapters.values()), allow_unused=True)
+        total = value()
+        nothing: tuple[Tensor | None, ...] = (None,) * len(adapters)
+        gradients = torch.autograd.grad(total, list(adapters.values()), allow_unused=True) if total.requires_grad else nothing
         dead = [name for name, g in zip(adapters, gradients, strict=True) if g is None or not g.any() or not g.isfinite().all()]
         if dead:
             raise ConfigError(

@@ -102,7 +102,9 @@ def _role(name: str, module: nn.Module, modules: dict[str, nn.Module]) -> str | 
             return role
     if last in OUT and _attends(beside):
         return "out"
-    if (last in MLP and not above.endswith("se")) or (last == "c_proj" and "c_fc" in beside):  # squeeze-and-excite has fc1 and fc2 too
+    if (last in MLP and above.rpartition(".")[2] != "se") or (
+        last == "c_proj" and "c_fc" in beside
+    ):  # squeeze-and-excite has fc1 and fc2 too
         return "mlp"
     if last == "dense":  # Hugging Face's BERT and its kin
         parts = name.split(".")
