@@ -24,6 +24,9 @@ data
   --data.class_names FILE       names for labels that are numbers: a list, or a file with a name per line
   --data.templates TEXTS        texts around a class name, {} its place ('a photo of a {}.')
   --data.crop_scale [A,B]       share of the area that a training view keeps ([0.9, 1.0])
+  --data.shots N                images of each class that training sees (all)
+  --data.views V                fresh training views each epoch, 0 for evaluation's, or K drawn once (auto)
+  --data.cache B                keep what frozen towers give on disk (true)
   --data.workers N              processes that decode images (cores less one)
 """
 
@@ -32,7 +35,7 @@ model
   --model.backbone.name NAME    an open_clip architecture, local-dir:FOLDER, hf-hub:OWNER/NAME, or nano
   --model.backbone.pretrained W an open_clip tag, a .pt or .safetensors file, or random
   --model.backbone.image_size N pixels, where other than pretrained
-  --model.method NAME           Full
+  --model.method NAME           Full, LoRA, LinearProbe or PromptTuning; its arguments are --model.method.ARGUMENT
   --model.objective NAME        Contrastive (captions or class texts) or CrossEntropy (classes)
 """
 

@@ -133,6 +133,7 @@ def vit(tiny: dict[str, str]) -> Backbone:
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("datasets")
+    os.environ["CLIPTUNE_CACHE"] = str(tmp_path_factory.mktemp("rows"))
     datasets.disable_progress_bars()
 
 
