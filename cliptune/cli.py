@@ -163,6 +163,8 @@ class AdaptCLI(LightningCLI):
         if not best.is_file():
             raise CheckpointError(f"no checkpoint was written to {best}: training had no validation. Set trainer.max_epochs to 1 or more.")
         module.load_learned(best)
+        if learned := module.method.report(module.backbone):
+            print(learned)
         scores.adapted = self._score("adapted")
         conclude(self, scores)
 

@@ -1,7 +1,7 @@
 """Multinomial logistic regression on rows, drawn towards given class rows, and the sweep of its strength on validation.
 
-By torch's L-BFGS and not scikit-learn's: it can draw towards rows other than zero, it runs where the rows are, and on 10,000 rows of 512
-it took 1.27 s against 1.73 to the same optimum, on one thread.
+By torch's L-BFGS and not scikit-learn's: it can draw towards rows other than zero, it runs where the rows are, and it takes 0.4 to 1.0
+of its time (benchmarks/probe_features.py).
 """
 
 from collections.abc import Callable

@@ -130,6 +130,10 @@ class Method(Described, nn.Module, ABC):
         """Prove, before training, that all that learns changes the rows; what was found, as lines for the log."""
         return ""
 
+    def report(self, backbone: Backbone) -> str:
+        """Say after training what was learned, as lines for people; empty where there is nothing to read."""
+        return ""
+
     def fold(self, backbone: Backbone) -> None:
         """Write what was learned into the backbone's plain CLIP weights.
 

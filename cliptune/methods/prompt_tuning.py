@@ -20,6 +20,7 @@ PROMPT_CHUNK = 64  # prompts whose activations live at a time while words learn
 WORDS = 16  # of `init: random`, Zhou et al. 2022, sec. 4.1
 WORD_STD = 0.02  # Zhou et al. 2022, sec. 4.1
 VOCABULARY_CHUNK = 8192
+REPORTED = 32  # learned words of which the nearest are told
 CHOICES = {"init": "template random", "position": "end middle", "towers": "text image both", "depth": "shallow deep"}
 
 
@@ -208,6 +209,12 @@ class PromptTuning(Method):
             for (template, place), near, far in zip(places, ids.tolist(), distances.tolist(), strict=True):
                 found.append(LearnedWord(template, name, place, [(reader.spell(i), d) for i, d in zip(near, far, strict=True)]))
         return found
+
+    def report(self, backbone: Backbone) -> str:
+        """The vocabulary's words nearest to the learned ones, with their distances."""
+        lines = as_lines(self.nearest_words(backbone))
+        more = [f"... and {len(lines) - REPORTED:,} more: see PromptTuning.nearest_words"] if len(lines) > REPORTED else []
+        return "\n".join(["nearest words of the vocabulary, and how far:", *lines[:REPORTED], *more]) if lines else ""
 
 
 def as_lines(found: list[LearnedWord]) -> list[str]:
