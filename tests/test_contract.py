@@ -70,7 +70,7 @@ def plain(backbone: Backbone) -> dict[str, torch.Tensor]:
 
 def fitted(backbone: Backbone, method: Method, objective: Objective, folder: Path, precision: Any = "32-true") -> AdaptModule:
     """Train three steps on the digits."""
-    data = ImageTextData(batch_size=8, workers=0, preprocess=backbone.preprocess, needs=objective.needs)
+    data = ImageTextData(shots=2, batch_size=8, workers=0, preprocess=backbone.preprocess, needs=objective.needs)
     module = AdaptModule(backbone, method, objective, lambda params: torch.optim.AdamW(params, lr=1e-3))
     trainer = L.Trainer(max_steps=3, limit_val_batches=0, accelerator="cpu", logger=False, enable_progress_bar=False,
                         enable_model_summary=False, enable_checkpointing=False, default_root_dir=folder, precision=precision)  # fmt: skip

@@ -336,19 +336,21 @@ def compute(folder: Path, kind: str, first: bool, barrier: Any, waiting: Any, ou
             assert waiting.wait(60)
         missing = shelf.missing(digests)
         assert shelf.append(digests[missing], rows_of(digests[missing])) or not first
-        assert_holds(shelf, digests)
     out.put((first, len(missing), notes))
 
 
 def test_of_two_at_once_one_computes_and_the_other_waits_and_finds(store: RowStore, kind: str) -> None:
     barrier, waiting, out = SPAWN.Event(), SPAWN.Event(), SPAWN.Queue()
-    processes = [SPAWN.Process(target=compute, args=(store.folder, kind, first, barrier, waiting, out)) for first in (True, False)]
+    processes = [
+        SPAWN.Process(target=compute, args=(store.folder, kind, first, barrier, waiting, out), daemon=True) for first in (True, False)
+    ]
     for process in processes:
         process.start()
     results = {first: rest for first, *rest in (out.get(timeout=120) for _ in processes)}
     for process in processes:
         process.join()
         assert process.exitcode == 0
+    assert_holds(RowStore(store.folder, 1).shelf(ABOUT, SHAPE), items(0, 100))
     assert results[True] == [100, []]
     assert results[False][0] == 0
     assert len(results[False][1]) == 1
@@ -427,22 +429,80 @@ def test_shared_and_alone_exclude_one_another(tmp_path: Path, kind: str) -> None
     assert is_free(lock)
 
 
-def test_a_forked_workers_end_leaves_the_lock(store: RowStore, shelf: Shelf, kind: str) -> None:
-    fill(shelf, items(0, 4))
-    table = shelf.table(items(0, 4))
-    with shelf.lock():
-        process = multiprocessing.get_context("fork").Process(target=let_go, args=(table,))
-        process.start()
-        process.join()
-        assert process.exitcode == 0
-        assert not is_free(store.folder / "locks" / f"{shelf.folder.name}.write")
-    assert not is_free(shelf._use_lock)  # the table's
-    del table
-    assert is_free(shelf._use_lock)
+def test_who_waits_long_says_so_once(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[str]]) -> None:
+    lock, polls = tmp_path / "x.write", []
+    first = module._acquire(lock, shared=False)
+    assert first is not None
+
+    def sleep(seconds: float) -> None:
+        polls.append(seconds)
+        if len(polls) == 9:
+            first.release()
+
+    monkeypatch.setattr(module, "NOTE_SECONDS", -1.0)
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    assert module._acquire(lock, shared=False) is not None
+    assert len(polls) == 9
+    assert said() == [f"waiting for another process to finish with the same cached rows (lock {lock})."]
 
 
-def let_go(table: RowTable) -> None:
-    table._hold.release()  # type: ignore[union-attr]
+COUNTING = """
+module.POLL_SECONDS = 0.001
+counter = Path({folder!r}) / "counter"
+for _ in range(60):
+    with module._held(counter.with_name("x.write")):
+        text = counter.read_text()
+        counter.write_text("")
+        time.sleep(0.0005)  # for the others to come in between
+        counter.write_text(str(int(text) + 1))
+"""
+
+
+def test_no_two_of_many_hold_a_lock(store: RowStore, kind: str) -> None:
+    store.folder.mkdir()
+    (store.folder / "counter").write_text("0")
+    processes = [subprocess.Popen(live(COUNTING, store, kind)) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert (store.folder / "counter").read_text() == "240"
+
+
+FORK = multiprocessing.get_context("fork")
+
+
+def let_go(hold: Any) -> None:
+    hold.release()
+
+
+def stay(hold: Any, end: Any) -> None:
+    end.wait()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_forked_worker_that_lets_go_leaves_the_lock(tmp_path: Path, kind: str, shared: bool) -> None:
+    lock = tmp_path / "x.use"
+    hold = module._acquire(lock, shared)
+    assert hold is not None
+    process = FORK.Process(target=let_go, args=(hold,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert not is_free(lock)
+    hold.release()
+    assert is_free(lock)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_forked_worker_that_stays_keeps_what_it_reads_and_no_more(tmp_path: Path, shared: bool) -> None:
+    lock = tmp_path / "x.use"
+    hold, end = module._acquire(lock, shared), FORK.Event()
+    assert hold is not None
+    process = FORK.Process(target=stay, args=(hold, end), daemon=True)
+    process.start()
+    hold.release()
+    assert is_free(lock) != shared
+    end.set()
+    process.join()
+    assert is_free(lock)
 
 
 def test_a_lock_file_that_its_process_left_is_broken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,6 +521,23 @@ def test_a_lock_file_that_its_process_left_is_broken_once(tmp_path: Path, monkey
     os.utime(lock, (0, 0))
     assert is_free(lock)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_lock_taken_just_after_a_look_is_not_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: int) -> None:
+    lock, looks, lives = tmp_path / "x.write", [], module._lives
+
+    def lives_then_another_comes(file: Path) -> bool | None:
+        found = lives(file)
+        looks.append(file)
+        if len(looks) == look:
+            lock.write_text(str(os.getppid()))
+        return found
+
+    monkeypatch.setattr(module, "fcntl", None)
+    monkeypatch.setattr(module, "_lives", lives_then_another_comes)
+    module._break(lock)  # let go by its holder in the moment before
+    assert lock.exists() == (len(looks) >= look)
 
 
 # Readers

@@ -588,23 +588,23 @@ def _create(file: Path) -> bool:
 def _break(file: Path) -> None:
     """Remove a dead process's lock, one process at a time, or a second could remove the lock that the first then takes."""
     guard = file.with_name(f"{file.name}.breaking")
-    if _lives(file):
+    if _lives(file) is not False:
         return
     if not _create(guard):
-        if not _lives(guard):
+        if _lives(guard) is False:
             guard.unlink(missing_ok=True)
         return
-    if not _lives(file):
+    if _lives(file) is False:
         file.unlink(missing_ok=True)
     guard.unlink(missing_ok=True)
 
 
-def _lives(file: Path) -> bool:
-    """Whether a lock file is there and its process runs."""
+def _lives(file: Path) -> bool | None:
+    """Whether a lock file's process runs; None where there is no file: it was let go, and may be another's the moment after."""
     try:
         text, made = file.read_text(encoding="ascii"), file.stat().st_mtime
     except OSError:
-        return False
+        return None
     return _runs(int(text)) if text.isdigit() else time.time() - made < ORPHAN_SECONDS
 
 

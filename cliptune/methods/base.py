@@ -105,7 +105,7 @@ class Method(Described, nn.Module, ABC):
         for name, tower in backbone.towers().items():
             depth, count = T.depths(tower)
             learning = [depth[key] for key, p in T.parameters(tower).items() if p.requires_grad]
-            found[name] = min(max(min(learning) - 1, 0), count) if learning else count + 1
+            found[name] = max(min(min(learning), count) - 1, 0) if learning else count + 1  # a head learns behind the last block
         return found
 
     def image_rows(self, backbone: Backbone, images: Tensor) -> Tensor:
