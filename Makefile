@@ -18,6 +18,11 @@ check: .venv/dev ## lint, format and types
 bench: .venv/dev ## the measurements of benchmarks/, as ratios in one run
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/full_step.py --memory
+	$(BIN)/python benchmarks/adapter_step.py --memory
+	$(BIN)/python benchmarks/probe_job.py
+	$(BIN)/python benchmarks/frozen_forward.py
+	$(BIN)/python benchmarks/probe_features.py
+	$(BIN)/python benchmarks/few_shot.py
 
 nano: .venv/dev ## pretrain the bundled nano anew, from ../shared/data
 	$(BIN)/cliptune fit --config pretrain/nano

@@ -141,9 +141,7 @@ def test_the_audit_prints_what_is_where(vit: Backbone) -> None:
 def test_the_audit_finds_a_dead_tensor(tiny: dict[str, str]) -> None:
     backbone = Backbone(tiny["rn50"]).eval()  # whose pooling passes by its Linears, unless split
     inject_adapter_in_model(LoraConfig(target_modules=r"visual\.attnpool\.q_proj"), backbone.model)
-    with pytest.raises(
-        ConfigError, match=r"2 of 2 adapter tensors of the image tower do nothing, such as visual\.attnpool\.q_proj"
-    ):
+    with pytest.raises(ConfigError, match=r"2 of 2 adapter tensors of the image tower do nothing, such as visual\.attnpool\.q_proj"):
         audit(backbone, "image", adapters.learning(backbone.model))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
-from cliptune.prompts import Reader, among_patches, embedding_of, replaced, template_of
+from cliptune.prompts import STAND_INS, Reader, among_patches, embedding_of, replaced, template_of
 
 WORDS = ["a", "photo", "of", "the", "cat", "dog", "red", "panda", "fish", ".", "x", "7", "in", "ink"]
 NUMBER = {word: 100 + i for i, word in enumerate(WORDS)}
@@ -82,7 +82,9 @@ def test_words_that_all_names_begin_with_are_not_the_templates(shape: str) -> No
     reader = Reader(tokenizer_of(shape), trim=False)
     frame = reader.frame("a {}.", ["red panda", "red fish"], "end", None)
     assert frame.before == [NUMBER["a"]]
-    assert reader.frame("a {}.", ["x cat", "7 cat"], "middle", None).after == [NUMBER["."]]
+    for word in STAND_INS:
+        assert reader.frame("a {}.", [f"{word} cat", f"{word} dog"], "end", None).before == [NUMBER["a"]]
+        assert reader.frame("a {}.", [f"cat {word}", f"dog {word}"], "middle", None).after == [NUMBER["."]]
 
 
 def test_several_templates_have_words_of_their_own() -> None:
