@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cliptune.data.store import RowStore, Shelf, digests_of
+from cliptune.data.shelf import Shelf
+from cliptune.data.store import RowStore, digests_of
 from cliptune.main import main
 
 

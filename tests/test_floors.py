@@ -24,7 +24,8 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "metrics",
         "optim",
     }
-    | {f"data.{name}" for name in ("digits", "features", "shots", "store", "cache", "sources", "columns", "classes", "batches", "images")},
+    | {f"data.{name}" for name in ("digits", "features", "shots", "sources", "columns", "classes", "batches", "images")}
+    | {f"data.{name}" for name in ("cache", "store", "shelf", "shelf_files", "table", "locks")},
     {"checkpoint", "frozen", "module", "adapted"},
     {"run", "logs", "callbacks", "pictures", "predictions", "summary"},
     {"parse_errors", "commands", "cli", "launch"},

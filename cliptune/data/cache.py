@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 
 from cliptune.data.batches import Images, ImageView, Rows, content
 from cliptune.data.columns import Row
-from cliptune.data.store import RowStore, RowTable, digest, digests_of
+from cliptune.data.store import RowStore, digest, digests_of
+from cliptune.data.table import RowTable
 from cliptune.errors import DataError
 from cliptune.preprocess import Preprocess
 
