@@ -20,7 +20,7 @@ from cliptune.backbone import Backbone
 from cliptune.methods.base import ClassTexts
 from cliptune.methods.lora import LoRA
 from cliptune.methods.prompt_tuning import PromptTuning
-from cliptune.objectives import CrossEntropy
+from cliptune.objectives.cross_entropy import CrossEntropy
 
 RANK, CLASSES = 4, 47  # as many as the textures of DTD
 Step = Callable[[], object]

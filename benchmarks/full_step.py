@@ -29,7 +29,7 @@ from cliptune.data.batches import Batch
 from cliptune.logs import ResumableCSVLogger
 from cliptune.methods.full import LOGIT_SCALE_MAX, Full
 from cliptune.module import AdaptModule
-from cliptune.objectives import Contrastive
+from cliptune.objectives.contrastive import Contrastive
 from cliptune.optim import Schedule
 from cliptune.preprocess import normalize
 

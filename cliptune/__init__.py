@@ -12,16 +12,22 @@ _PUBLIC = {
     "AdaptModule": "cliptune.module",
     "AdaptedCLIP": "cliptune.adapted",
     "Backbone": "cliptune.backbone",
-    "Contrastive": "cliptune.objectives",
-    "CrossEntropy": "cliptune.objectives",
+    "Contrastive": "cliptune.objectives.contrastive",
+    "CrossEntropy": "cliptune.objectives.cross_entropy",
+    "FeatureDistillation": "cliptune.objectives.feature_distillation",
     "Full": "cliptune.methods.full",
     "ImageTextData": "cliptune.data.images",
+    "L2SP": "cliptune.objectives.l2sp",
     "LinearProbe": "cliptune.methods.linear_probe",
     "LoRA": "cliptune.methods.lora",
     "Method": "cliptune.methods.base",
-    "Objective": "cliptune.objectives",
+    "Objective": "cliptune.objectives.base",
     "PromptTuning": "cliptune.methods.prompt_tuning",
     "Schedule": "cliptune.optim",
+    "Sigmoid": "cliptune.objectives.sigmoid",
+    "SimilarityDistillation": "cliptune.objectives.similarity_distillation",
+    "StepRows": "cliptune.objectives.base",
+    "Sum": "cliptune.objectives.sum",
     "load": "cliptune.adapted",
 }
 
@@ -37,7 +43,14 @@ if TYPE_CHECKING:
     from cliptune.methods.lora import LoRA
     from cliptune.methods.prompt_tuning import PromptTuning
     from cliptune.module import AdaptModule
-    from cliptune.objectives import Contrastive, CrossEntropy, Objective
+    from cliptune.objectives.base import Objective, StepRows
+    from cliptune.objectives.contrastive import Contrastive
+    from cliptune.objectives.cross_entropy import CrossEntropy
+    from cliptune.objectives.feature_distillation import FeatureDistillation
+    from cliptune.objectives.l2sp import L2SP
+    from cliptune.objectives.sigmoid import Sigmoid
+    from cliptune.objectives.similarity_distillation import SimilarityDistillation
+    from cliptune.objectives.sum import Sum
     from cliptune.optim import Schedule
 
 

@@ -6,7 +6,8 @@ A tower's attention must be split (`attention.split`), so that all that is adapt
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,40 @@ def _follow(model: nn.Module) -> None:
 
 def _weights(config: LoraConfig) -> str:
     return rf"({config.target_modules})\.weight"
+
+
+@contextmanager
+def switched_off(model: nn.Module) -> Iterator[None]:
+    """While it lasts, the adapted layers are the layers below."""
+    found = list(layers(model).values())
+    for layer in found:
+        layer._disable_adapters = True  # peft's own `enable_adapters` also freezes the adapters, which a graph under way does not bear
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer._disable_adapters = False
+
+
+def drift(layer: Any) -> Tensor:
+    """The squared distance of an adapted layer's weight from the one below, with a gradient."""
+    magnitude = layer.lora_magnitude_vector
+    if not magnitude and layer.active_adapters == [ADAPTER] and isinstance(layer.get_base_layer(), nn.Linear):
+        a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+        return ((a @ a.T) * (b.T @ b)).sum() * layer.scaling[ADAPTER] ** 2  # of their product, which need not be computed
+    change: Tensor = sum(_product(layer, name) for name in layer.active_adapters)  # type: ignore[assignment]
+    if not magnitude:
+        return change.square().sum()
+    weight = layer.get_base_layer().weight
+    whole = (weight + change).flatten(1)
+    length = whole.norm(dim=1, keepdim=True).detach()  # a constant in the gradient, as everywhere in DoRA (Liu et al. 2024, sec. 4.3)
+    return (magnitude[ADAPTER].weight.reshape(-1, 1) / length * whole - weight.flatten(1)).square().sum()
+
+
+def _product(layer: Any, name: str) -> Tensor:
+    """The change of the weight that one adapter makes, in the weight's shape."""
+    a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return (b.flatten(1) @ a.flatten(1) * layer.scaling[name]).reshape(layer.get_base_layer().weight.shape)
 
 
 def merge(model: nn.Module) -> None:

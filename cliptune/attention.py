@@ -93,6 +93,7 @@ class SplitAttention(nn.Module):
         of = self._shell[0]
         if self.qkv is not None:
             self.qkv.pack()
+            assert self.qkv.packed is not None
             weight, bias = self.qkv.packed
             learns = self.qkv.learns
             of.in_proj_weight = nn.Parameter(weight, requires_grad=learns)

@@ -55,6 +55,9 @@ class Backbone(Described, nn.Module):
         self.model = create(source, image_size, patch_dropout, load=weights == "own", tag=checked_tag(source, weights, config))
         if weights not in ("own", "random") and not get_pretrained_cfg(source, weights):
             load_file(self.model, name, Path(weights))
+        for scalar in ("logit_scale", "logit_bias"):  # as vectors of one, which FSDP can shard and scalars it cannot
+            if getattr(self.model, scalar) is not None:
+                setattr(self.model, scalar, nn.Parameter(getattr(self.model, scalar).detach().reshape(1)))
         self.config = config
         self.causal = _is_causal(self.towers()["text"])
         self.preprocess = Preprocess(dict(open_clip.get_model_preprocess_cfg(self.model)), tokenizer_of(source), trim=self.causal)

@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
+from cliptune.distributed import world
 from cliptune.errors import ConfigError, TrainingError, did_you_mean
 
 FALL = 0.05  # a fall of fewer points than this is noise on small validation sets
@@ -89,8 +90,8 @@ class Clock(Callback):
 
     @property
     def images_per_second(self) -> float:
-        """Training images per second of training time, waiting included."""
-        return self.images / max(self.waiting + self.stepping, 1e-9)
+        """Training images of all processes per second of training time, waiting included."""
+        return world() * self.images / max(self.waiting + self.stepping, 1e-9)
 
     @property
     def waiting_share(self) -> float:
@@ -128,7 +129,8 @@ class Lines(Callback):
         loss = metrics.get("train/loss")
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", f"loss {float(loss):.4f}" if loss is not None else ""]
         parts += [f"validation {float(metrics['val/score']):.4f}", f"{self.clock.images_per_second:.0f} images/s"]
-        print("  ".join(part for part in parts if part), flush=True)
+        if trainer.is_global_zero:
+            print("  ".join(part for part in parts if part), flush=True)
 
 
 def progress(clock: Clock) -> Callback:

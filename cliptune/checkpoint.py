@@ -16,6 +16,7 @@ from cliptune.backbone import Backbone
 from cliptune.described import build, plain
 from cliptune.errors import CheckpointError
 from cliptune.methods.base import ClassTexts, Method
+from cliptune.objectives.base import Objective
 
 if TYPE_CHECKING:
     from cliptune.module import AdaptModule
@@ -24,11 +25,30 @@ FORMAT = 1  # raised when an old reader would misread a new checkpoint
 RECIPE = ("backbone", "base_fingerprint", "method", "objective", "class_names", "class_texts")  # what a reader cannot do without
 
 
-def learned_state(method: Method, backbone: Backbone) -> dict[str, Tensor]:
-    """The tensors that training changed, by their names in the module; all of a CLIP that started from random weights."""
+def learned_names(method: Method, objective: Objective | None, backbone: Backbone) -> list[str]:
+    """The names in the module of the tensors that training changed; all of a CLIP that started from random weights."""
     learned = set(backbone.state_dict() if _is_random(backbone) else method.learned(backbone))
-    state = {f"backbone.{name}": value for name, value in backbone.state_dict().items() if name in learned}
-    return {**state, **{f"method.{name}": value for name, value in method.state_dict().items()}}
+    own = [*method.state_dict(prefix="method."), *(objective.state_dict(prefix="objective.") if objective is not None else {})]
+    learned.update(objective.learned(backbone) if objective is not None else ())
+    return [*(f"backbone.{name}" for name in backbone.state_dict() if name in learned), *own]
+
+
+def learned_state(method: Method, objective: Objective | None, backbone: Backbone) -> dict[str, Tensor]:
+    """The tensors that training changed, by their names in the module."""
+    parts = {"backbone.": backbone, "method.": method, "objective.": objective}
+    state = {f"{prefix}{name}": value for prefix, part in parts.items() if part is not None for name, value in part.state_dict().items()}
+    return {name: state[name] for name in learned_names(method, objective, backbone)}
+
+
+def learned_only(state: dict[str, Tensor], module: AdaptModule) -> dict[str, Tensor]:
+    """Of a module's whole state what training changed.
+
+    Args:
+        state: by name; empty on all processes but the first, where one gathers it from all.
+        module: whose it is.
+    """
+    names = learned_names(module.method, module.objective, module.backbone)
+    return {name: state[name] for name in names if name in state}
 
 
 def recipe(module: AdaptModule) -> dict[str, Any]:
@@ -90,7 +110,7 @@ def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
         CheckpointError: naming the part or the tensors that differ.
     """
     check_parts(checkpoint, module)
-    check_state(checkpoint["state_dict"], learned_state(module.method, module.backbone))
+    check_state(checkpoint["state_dict"], learned_state(module.method, module.objective, module.backbone))
 
 
 def check_parts(checkpoint: dict[str, Any], module: AdaptModule) -> None:
@@ -151,8 +171,10 @@ def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
             f"Put those back to {backbone.pretrained or backbone.name}."
         )
     method.attach(backbone, ClassTexts(found["class_names"], found["class_texts"], backbone.preprocess))
+    objective: Objective = build(found["objective"])
+    objective.attach(backbone, [1] * len(found["class_names"]))  # so that what it has learn is known; itself it serves training alone
     state = checkpoint["state_dict"]
-    check_state(state, learned_state(method, backbone))
+    check_state(state, learned_state(method, objective, backbone))
     for prefix, part in (("backbone.", backbone), ("method.", method)):
         part.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}, strict=False)
     return backbone.requires_grad_(False).eval(), method.requires_grad_(False).eval()

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -13,16 +14,26 @@ from lightning.pytorch.loggers import TensorBoardLogger
 import cliptune.methods.full
 import cliptune.methods.linear_probe
 import cliptune.methods.lora
-import cliptune.methods.prompt_tuning  # noqa: F401 - the parser knows a method by its short name once it is imported
+import cliptune.methods.prompt_tuning
+import cliptune.objectives.contrastive
+import cliptune.objectives.cross_entropy
+import cliptune.objectives.feature_distillation
+import cliptune.objectives.l2sp
+import cliptune.objectives.sigmoid
+import cliptune.objectives.similarity_distillation
+import cliptune.objectives.sum  # noqa: F401 - the parser knows a class by its short name once it is imported
 from cliptune.backbone import Backbone
 from cliptune.callbacks import Clock, Floor, Watch, progress
 from cliptune.checkpoint import check_parts, read
 from cliptune.data.images import ImageTextData
+from cliptune.devices import allow_tf32, check_strategy, default_precision
+from cliptune.distributed import gathered
 from cliptune.errors import CheckpointError, ConfigError
 from cliptune.logs import ResumableCSVLogger
 from cliptune.module import AdaptModule
 from cliptune.optim import Schedule
 from cliptune.parse_errors import shorten
+from cliptune.processes import SameFolder, is_main, tell, together
 from cliptune.run import Run, refittable
 from cliptune.summary import Scores, conclude
 
@@ -109,7 +120,7 @@ class AdaptCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Make the run folder, and the trainer that writes into it."""
         self.run = self._get(self.config_init, "run")
-        _check_one_device(self._get(self.config_init, "trainer"))
+        check_strategy(self._get(self.config_init, "trainer")["strategy"])
         wanted = self._get(self.config_init, "ckpt_path")
         fitting = self.subcommand == "fit"
         if wanted is not None:
@@ -120,19 +131,22 @@ class AdaptCLI(LightningCLI):
             self.resumed = fitting
         if self.resumed and path.parent.name == "checkpoints":
             self.run.folder = path.parents[1]  # a resumed run goes on in its own folder
-        else:
+        elif is_main():
             self.run.create()
             self.run.write_config(self.resolved)
         watch: Watch = self._get(self.config_init, "watch")
         self.clock, self.floor = Clock(), Floor(watch)
-        callbacks: list[Any] = [self.clock, progress(self.clock)]
+        callbacks: list[Any] = [SameFolder(self.run), self.clock, progress(self.clock)]
         if fitting:
             callbacks += [self.floor, *watch.callbacks(str(self.run.folder / "checkpoints"))]
-        metrics = ResumableCSVLogger(self.run.folder)
-        if self.resumed:
+        metrics = ResumableCSVLogger(self.run.folder, is_main())
+        if self.resumed and is_main():
             metrics.keep_until(int(checkpoint["global_step"]))
         loggers = [metrics, TensorBoardLogger(self.run.folder, name="", version="tensorboard")]
         trainer_config = dict(self._get(self.config_init, "trainer", default={}))
+        if trainer_config.get("precision") is None:
+            trainer_config["precision"] = default_precision(str(trainer_config.get("accelerator", "auto")))
+        allow_tf32()
         own = trainer_config.pop("callbacks", None) or []
         extra: dict[str, Any] = {"logger": loggers} if trainer_config.get("logger") in (None, True) else {}
         if not sys.stdout.isatty():
@@ -141,7 +155,7 @@ class AdaptCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Score zero-shot, train, score the best checkpoint, and write down what was won."""
-        with self.run.tidy():
+        with self.run.tidy(), together(self.trainer):
             self._fit(kwargs.get("ckpt_path"))
 
     def _fit(self, checkpoint: str | None) -> None:
@@ -163,10 +177,9 @@ class AdaptCLI(LightningCLI):
         if not best.is_file():
             raise CheckpointError(f"no checkpoint was written to {best}: training had no validation. Set trainer.max_epochs to 1 or more.")
         module.load_learned(best)
-        if learned := module.method.report(module.backbone):
-            print(learned)
         scores.adapted = self._score("adapted")
-        conclude(self, scores)
+        if is_main():
+            conclude(self, scores, best)
 
     def validate(self, **kwargs: Any) -> None:
         """Score on the validation split."""
@@ -179,7 +192,7 @@ class AdaptCLI(LightningCLI):
     def _evaluate(self, command: str, checkpoint: str | None) -> None:
         scores = Scores()
         began = time.perf_counter()
-        with self.run.tidy():
+        with self.run.tidy(), together(self.trainer):
             found = getattr(self.trainer, command)(
                 self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
             )[0]
@@ -188,34 +201,23 @@ class AdaptCLI(LightningCLI):
             scores.zero_shot = found
         else:
             scores.adapted = found
-        conclude(self, scores)
+        if is_main():
+            conclude(self, scores, Path(checkpoint) if checkpoint else None)
 
     def predict(self, **kwargs: Any) -> None:
         """Write the predictions of the test split."""
         from cliptune.predictions import write_predictions
 
-        with self.run.tidy():
+        with self.run.tidy(), together(self.trainer):
             batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
-        write_predictions(self.run.folder, batches or [], self.model.classes.names)
+            everyone = gathered(batches or [])
+            if is_main():
+                write_predictions(self.run.folder, everyone, self.model.classes.names)
 
     def _score(self, what: str) -> dict[str, float]:
         """Validation and test metrics of the module as it stands."""
-        print(f"scoring {what} ...", flush=True)
+        tell(f"scoring {what} ...")
         found: dict[str, float] = {}
         for command in (self.trainer.validate, self.trainer.test):
             found.update(command(self.model, datamodule=self.datamodule, verbose=False)[0])
         return found
-
-
-def _check_one_device(trainer: Any) -> None:
-    """Refuse several devices before anything is started on them.
-
-    Raises:
-        ConfigError: the contrastive loss would see each device's batch alone.
-    """
-    devices = trainer["devices"]
-    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).lstrip("-").isdigit() else 1
-    if count not in (0, 1) or trainer["num_nodes"] != 1:
-        raise ConfigError(
-            f"trainer.devices {devices} on {trainer['num_nodes']} node(s): this version trains on one device. Set trainer.devices to 1."
-        )

@@ -46,15 +46,25 @@ def build(description: dict[str, Any]) -> Any:
         raise CheckpointError(f"this version of cliptune has no {description['class']}. The checkpoint is of another version.") from None
     if not (isinstance(kind, type) and issubclass(kind, Described)):
         raise CheckpointError(f"the checkpoint names {description['class']}, which is no part of a model.")
+    arguments = {key: _built(value) for key, value in description["arguments"].items()}
     try:
-        inspect.signature(kind.__init__).bind(None, **description["arguments"])
+        inspect.signature(kind.__init__).bind(None, **arguments)
     except TypeError as error:
         raise CheckpointError(f"this version's {name} does not fit: {error}. The checkpoint is of another version.") from None
-    return kind(**description["arguments"])
+    return kind(**arguments)
+
+
+def _built(value: Any) -> Any:
+    """An argument, made again where it is described."""
+    if isinstance(value, list):
+        return [_built(item) for item in value]
+    return build(value) if isinstance(value, dict) and value.keys() == {"class", "arguments"} else value
 
 
 def plain(value: Any) -> Any:
     """Copy as dicts, lists and scalars, which `torch.load(weights_only=True)` reads."""
+    if isinstance(value, Described):
+        return value.describe()
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

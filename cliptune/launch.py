@@ -14,6 +14,7 @@ from cliptune import errors
 from cliptune.cli import AdaptCLI, Parser
 from cliptune.errors import CliptuneError, ConfigError, did_you_mean
 from cliptune.parse_errors import check_config
+from cliptune.processes import is_main
 from cliptune.run import shipped_config, shipped_configs
 
 DEFAULTS = {"method": "Full", "objective": "Contrastive"}
@@ -98,7 +99,7 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     ours = logging.getLogger("cliptune")
     ours.setLevel(logging.INFO)
-    ours.handlers = [logging.StreamHandler(sys.stdout)]
+    ours.handlers = [logging.StreamHandler(sys.stdout)] if is_main() else [logging.NullHandler()]
     ours.propagate = False
     for category in (FutureWarning, DeprecationWarning, UserWarning):
         warnings.filterwarnings("ignore", category=category, module=r"(lightning|torch|open_clip|jsonargparse|timm)\b.*")

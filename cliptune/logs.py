@@ -11,13 +11,14 @@ class ResumableCSVLogger(CSVLogger):
 
     Args:
         folder: the run folder.
+        writes: whether this process is the one that does.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writes: bool = True) -> None:
         super().__init__(folder, name="", version="")
         file = folder / "metrics.csv"
         self._earlier: list[dict[str, str]] = []
-        if file.is_file():
+        if writes and file.is_file():
             with file.open(encoding="utf-8", newline="") as handle:
                 self._earlier = list(csv.DictReader(handle))
             file.unlink()

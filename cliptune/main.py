@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from cliptune import __version__
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from cliptune.commands import run
         run(words)
     except CliptuneError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{_rank()}{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -47,3 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away: not our mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _rank() -> str:
+    """What goes before an error of a process that is not the first: a moment, in which the first one tells it for all and ends them."""
+    number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK", "0")
+    if number == "0":
+        return ""
+    time.sleep(2)
+    return f"process {number}: "

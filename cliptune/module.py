@@ -1,6 +1,7 @@
 """`AdaptModule`: wires backbone, method, objective and data, logs, and saves only what learned."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,24 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from cliptune.advice import announce
 from cliptune.backbone import Backbone
-from cliptune.checkpoint import check_fits, learned_state, read, recipe
+from cliptune.blocks import prepare
+from cliptune.checkpoint import check_fits, learned_only, read, recipe
+from cliptune.chunks import in_chunks
 from cliptune.data.batches import Batch
 from cliptune.data.images import ImageTextData
+from cliptune.distributed import mean_of, rank
 from cliptune.errors import ConfigError, DataError, TrainingError
 from cliptune.frozen import see_once
 from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
 from cliptune.metrics import Recall
-from cliptune.objectives import Objective
+from cliptune.objectives.base import Objective, StepRows
 from cliptune.optim import Schedule, build_optimizer, build_schedule
+from cliptune.shard import load, shard
+from cliptune.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +41,10 @@ class AdaptModule(L.LightningModule):
         optimizer: made over the method's groups. Full fine-tuning of a real CLIP wants a learning rate near 1e-5 (Goyal et al. 2023,
             FLYP, take 1e-5 and weight decay 0.1), a thousandth of what pretraining takes.
         schedule: of the learning rate.
+        chunk_size: images or texts whose activations are kept at a time; each tower then runs once more in the backward pass, and the
+            gradient is that of the whole batch. All at once where not given.
+        activation_checkpointing: keep only what enters each block, and compute blocks again in the backward pass.
+        compile: compile the towers' blocks with `torch.compile`, at the first step.
     """
 
     strict_loading = False  # a checkpoint holds only what learned; on_load_checkpoint compares the keys
@@ -46,13 +56,21 @@ class AdaptModule(L.LightningModule):
         objective: Objective,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-5, weight_decay=0.1),
         schedule: Schedule = Schedule(),  # noqa: B008 - frozen
+        chunk_size: int | None = None,
+        activation_checkpointing: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
+        if chunk_size is not None and chunk_size < 1:
+            raise ConfigError(f"model: chunk_size {chunk_size} is not positive. Take 64, or leave it out to run batches whole.")
         self.backbone = backbone
         self.method = method
         self.objective = objective
         self.optimizer = optimizer
         self.schedule = schedule
+        self.chunk_size, self.activation_checkpointing, self.compiled = chunk_size, activation_checkpointing, compile
+        self.method.chunk_size = chunk_size
+        self.teacher: Teacher | None = None
         self.classes = ClassTexts([], [], backbone.preprocess)
         self.has_captions = False
         self.seed = torch.initial_seed() % 2**32
@@ -60,6 +78,7 @@ class AdaptModule(L.LightningModule):
         self.automatic_optimization = not self.method.solves
         self.frozen: dict[str, int] = {}  # see Method.frozen
         self._attached = False
+        self.sharded = False
         self._gathered: list[tuple[Tensor, Tensor]] = []
         self._eval_class_rows: ClassRows | None = None
         self._constant_class_rows: Tensor | None = None
@@ -70,50 +89,64 @@ class AdaptModule(L.LightningModule):
         return self.backbone.preprocess
 
     @property
-    def needs(self) -> str:
-        """What the objective compares images with, for the data."""
-        return self.objective.needs
+    def needs(self) -> list[str]:
+        """What the objective compares images with, for the data: `pairs`, `classes`, or both."""
+        return sorted(self.objective.needs)
 
     def setup(self, stage: str) -> None:
         """Take the classes from the data, and attach the method; once."""
-        if self.trainer.world_size > 1:
-            raise ConfigError("more than one device is not supported by this version: set trainer.devices to 1.")
         data = getattr(self.trainer, "datamodule", None)
         classes = None
         if data is not None:
             classes = ClassTexts(data.class_names, data.class_texts, self.preprocess)
             self.has_captions = data.has_captions
-        if self.objective.needs == "classes" and not classes:
+        if "classes" in self.objective.needs and not classes:
             raise DataError(
                 f"{type(self.objective).__name__} needs class labels, and the data has none. Set label_column, or use Contrastive."
             )
-        self.attach(classes)
+        self.attach(classes, getattr(data, "class_counts", None))
         if isinstance(data, ImageTextData):
+            if self.device_mesh is not None:
+                data.cache = False  # a sharded tower runs on all devices at once, and not for one that lacks some rows
             see_once(self, data, stage)
         if stage == "fit" and (proof := self.method.audit(self.backbone)):
             log.info(proof)
 
-    def attach(self, classes: ClassTexts | None = None) -> None:
-        """Attach the method, once, and prepare the metrics; without a trainer too.
+    def attach(self, classes: ClassTexts | None = None, counts: list[int] | None = None) -> None:
+        """Attach the method and the objective, once, and prepare the metrics; without a trainer too.
 
         Args:
             classes: of the data; those of before where not given.
+            counts: training images of each class.
         """
         self.classes = self.classes if classes is None else classes
         if not self._attached:
-            self.method.check(self.objective.needs)
+            self.method.check(self.objective)
             self.method.attach(self.backbone, self.classes)
+            self.objective.attach(self.backbone, counts)
+            if self.objective.needs_teacher or self.objective.needs_drift:
+                self.teacher = Teacher(self.backbone, self.method)
             self.frozen = self.method.frozen(self.backbone)
+            prepare(self.backbone, self.activation_checkpointing, self.compiled)
             self._attached = True
         if self.classes:
             self.top1 = MulticlassAccuracy(len(self.classes), average="micro", ignore_index=-1)
         if self.has_captions:
             self.recall = Recall()
-        self.eval_loss = MeanMetric()
+
+    def configure_model(self) -> None:
+        """Shard, once, where the strategy is `ModelParallelStrategy`."""
+        if self.device_mesh is not None and not self.sharded:
+            shard(self, self.device_mesh["data_parallel"])
+            self.sharded = True
+
+    def on_fit_start(self) -> None:
+        """Say what the batch is."""
+        announce(self)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the method's groups and its schedule."""
-        groups = self.method.groups(self.backbone)
+        groups = [*self.method.groups(self.backbone), *self.objective.groups(self.backbone)]
         if not groups:
             raise ConfigError(f"{type(self.method).__name__} leaves nothing to learn. Let a tower, block or the logit scale learn.")
         optimizer = build_optimizer(self.optimizer, groups)
@@ -133,29 +166,42 @@ class AdaptModule(L.LightningModule):
         return self
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Make the towers' randomness (dropout, patch dropout) a function of seed and step, so that a resumed run draws the same."""
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        """Make the towers' randomness (dropout, patch dropout) a function of seed, step and rank, so that a resumed run draws the same."""
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 4_099 + rank())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One step on a batch of `TrainView`."""
         if self.method.solves:
             self._gather(batch)
             return None
-        image_rows = self._image_rows(batch)
-        if self.objective.needs == "pairs":
-            text_rows = self._text_rows(batch)[batch["text"]]
-            target, bias = batch["identity"], self.backbone.logit_bias
-        else:
-            text_rows, bias = self._train_class_rows()
-            target = batch["label"]
-        loss: Tensor = self.objective(image_rows, text_rows, target, self.backbone.logit_scale, bias)
-        if not torch.isfinite(loss):
+        loss, parts = self.objective.parts(self.step_rows(batch))
+        found = {"loss": loss, **parts}
+        told = mean_of({name: value.detach() for name, value in found.items()})
+        if not torch.isfinite(told["loss"]):
             raise TrainingError(
-                f"the loss is {loss.item()} at step {self.global_step}. Lower the learning rate, or train in 32-bit precision; "
+                f"the loss is {told['loss'].item()} at step {self.global_step}. Lower the learning rate, or train in 32-bit precision; "
                 "the last good checkpoint is kept."
             )
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(image_rows))
+        for name, value in told.items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=len(batch["row"]))
         return loss
+
+    def step_rows(self, batch: Batch) -> StepRows:
+        """What the objective sees of a batch of `TrainView`."""
+        rows: dict[str, Any] = {"images": self._image_rows(batch), "label": batch["label"]}
+        if "pairs" in self.objective.needs:
+            texts = self._text_rows(batch)
+            rows |= {"texts": texts[batch["text"]], "identity": batch["identity"]}
+            if "negative" in batch:
+                rows |= {"negatives": texts[batch["negative"]], "negative_identity": batch["negative_identity"]}
+        if "classes" in self.objective.needs:
+            rows["classes"], rows["class_bias"] = self._train_class_rows()
+        if self.objective.needs_drift and self.teacher is not None:
+            rows["drift"] = self.teacher.drift(self)
+        found = StepRows(scale=self.backbone.logit_scale, bias=self.backbone.logit_bias, **rows)
+        if self.objective.needs_teacher and self.teacher is not None:
+            found = replace(found, teacher=self.teacher.rows(self, batch, found))
+        return found
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Keep parameters within the method's bounds."""
@@ -163,6 +209,11 @@ class AdaptModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Compute the class rows once per evaluation, not once per batch."""
+        self.prepare_evaluation()
+
+    @torch.no_grad()
+    def prepare_evaluation(self) -> None:
+        """Compute the class rows."""
         self._eval_class_rows = self.method.class_rows(self.backbone, self.classes) if self.classes else None
 
     on_test_epoch_start = on_validation_epoch_start
@@ -197,11 +248,15 @@ class AdaptModule(L.LightningModule):
         if "image_rows" in batch:
             return batch["image_rows"]
         if "image_inner" in batch:
-            return self.backbone.leave_image(batch["image_inner"], self.frozen["image"])
-        return self.method.image_rows(self.backbone, batch["images"])
+            leave = lambda inner: self.backbone.leave_image(inner, self.frozen["image"])  # noqa: E731
+            return in_chunks(leave, batch["image_inner"], self.chunk_size, over=self.backbone.towers()["image"])
+        encode = lambda images: self.method.image_rows(self.backbone, images)  # noqa: E731
+        return in_chunks(encode, batch["images"], self.chunk_size, over=self.backbone.towers()["image"])
 
     def _text_rows(self, batch: Batch) -> Tensor:
-        return batch["text_rows"] if "text_rows" in batch else self.method.text_rows(self.backbone, batch["tokens"])
+        if "text_rows" in batch:
+            return batch["text_rows"]
+        return in_chunks(lambda tokens: self.method.text_rows(self.backbone, tokens), batch["tokens"], self.chunk_size)
 
     def _gather(self, batch: Batch) -> None:
         """Collect the rows of an epoch, and at its end solve for what learns, and stop."""
@@ -232,7 +287,7 @@ class AdaptModule(L.LightningModule):
         if self._eval_class_rows is not None:
             self.top1.update(self.method.logits(self.backbone, image_rows, self._eval_class_rows), batch["label"])
         if self.has_captions:
-            self.recall.update(image_rows, self._text_rows(batch), batch["owner"])
+            self.recall.update(image_rows, batch["row"], self._text_rows(batch), batch["owner"])
 
     def _log_metrics(self, split: str) -> None:
         found: dict[str, Tensor] = {}
@@ -248,7 +303,7 @@ class AdaptModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what learned, and the recipe to rebuild it."""
-        checkpoint["state_dict"] = learned_state(self.method, self.backbone)
+        checkpoint["state_dict"] = learned_only(checkpoint["state_dict"], self)
         checkpoint["cliptune"] = recipe(self)
 
     def load_learned(self, path: str | Path) -> None:
@@ -259,7 +314,10 @@ class AdaptModule(L.LightningModule):
         """
         checkpoint = read(path)
         check_fits(checkpoint, self)
-        self.load_state_dict(checkpoint["state_dict"], strict=False)
+        if self.sharded:
+            load(self, checkpoint["state_dict"])
+        else:
+            self.load_state_dict(checkpoint["state_dict"], strict=False)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another backbone, method or objective."""

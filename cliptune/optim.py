@@ -1,4 +1,4 @@
-"""The optimizer over a method's groups, and the schedule of its learning rate."""
+"""The optimizer over groups of parameters, and the schedule of its learning rate."""
 
 from dataclasses import dataclass
 from math import cos, pi
@@ -9,7 +9,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from cliptune.errors import ConfigError
-from cliptune.methods.base import Group
+
+
+class Group(dict[str, object]):
+    """Parameters with their `lr_factor` and whether they decay: an optimizer's group before it has a learning rate."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import yaml
 from cliptune.errors import ConfigError, did_you_mean
 
 SECTIONS = ("seed_everything", "model", "data", "trainer", "run", "watch", "ckpt_path")
-PARTS = {"model.method": "cliptune.methods.base.Method", "model.objective": "cliptune.objectives.Objective"}
+PARTS = {"model.method": "cliptune.methods.base.Method", "model.objective": "cliptune.objectives.base.Objective"}
 
 
 def check_config(path: Path) -> None:

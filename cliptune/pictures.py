@@ -21,8 +21,9 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from cliptune.backbone import Backbone
     from cliptune.data.images import ImageTextData
-    from cliptune.module import AdaptModule
+    from cliptune.methods.base import ClassTexts, Method
 
 log = logging.getLogger(__name__)
 EXAMPLES = 24
@@ -66,20 +67,21 @@ def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[floa
 
 
 @torch.inference_mode()
-def draw_examples(folder: Path, module: AdaptModule, data: ImageTextData) -> None:
+def draw_examples(folder: Path, backbone: Backbone, method: Method, classes: ClassTexts, data: ImageTextData) -> None:
     """Draw `examples.png`: evenly spaced test images, each with its predicted text; green where it is right."""
-    module.eval()
+    backbone.eval()
+    device = backbone.mean.device
     rows = data.rows("test")
     picked = [int(i) for i in np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows)))]
     picked = list(dict.fromkeys(picked))
     batch = data.eval_view()(rows[[(0, i) for i in picked]])
-    image_rows = module.method.image_rows(module.backbone, batch["images"].to(module.device))
-    if module.classes:
-        class_rows = module.method.class_rows(module.backbone, module.classes)
-        said = module.method.logits(module.backbone, image_rows, class_rows).argmax(dim=1).tolist()
+    image_rows = method.image_rows(backbone, batch["images"].to(device))
+    if classes:
+        class_rows = method.class_rows(backbone, classes)
+        said = method.logits(backbone, image_rows, class_rows).argmax(dim=1).tolist()
         labels = batch["label"].tolist()
-        texts = [module.classes.names[i] for i in said]
-        truths = [module.classes.names[i] if i >= 0 else "" for i in labels]
+        texts = [classes.names[i] for i in said]
+        truths = [classes.names[i] if i >= 0 else "" for i in labels]
         good = [a == b for a, b in zip(said, labels, strict=True)]
         title = "test images and the class that the model says (below, where it is wrong: the true one)"
     else:
@@ -87,7 +89,7 @@ def draw_examples(folder: Path, module: AdaptModule, data: ImageTextData) -> Non
         chosen = list(dict.fromkeys([*picked, *range(0, len(rows), step)]))
         captions = [row.captions[0] for _, _, row in rows[[(0, i) for i in chosen]]]
         tokens = data.eval_view().preprocess.tokenize(captions)
-        text_rows = torch.cat([module.method.text_rows(module.backbone, part.to(module.device)) for part in tokens.split(256)])
+        text_rows = torch.cat([method.text_rows(backbone, part.to(device)) for part in tokens.split(256)])
         said = (image_rows @ text_rows.T).argmax(dim=1).tolist()
         texts, truths = [captions[i] for i in said], captions[: len(picked)]
         good = [a == b for a, b in zip(texts, truths, strict=True)]

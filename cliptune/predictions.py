@@ -22,10 +22,12 @@ def write_predictions(folder: Path, batches: Sequence[Any], class_names: list[st
     with file.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["row", "predicted", "probability", "label"])
+        found: list[tuple[int, float, int, int]] = []
         for batch in batches:
             best = torch.max(batch["probabilities"], dim=1)
-            for row, chance, said, label in zip(batch["row"], best.values, best.indices, batch["label"], strict=True):
-                truth = class_names[int(label)] if int(label) >= 0 else ""
-                writer.writerow([int(row), class_names[int(said)], f"{float(chance):.4f}", truth])
+            found += zip(batch["row"].tolist(), best.values.tolist(), best.indices.tolist(), batch["label"].tolist(), strict=True)
+        for row, chance, said, label in sorted(found):  # processes take turns
+            if row >= 0:
+                writer.writerow([row, class_names[said], f"{chance:.4f}", class_names[label] if label >= 0 else ""])
     print(f"predictions: {file}")
     return file

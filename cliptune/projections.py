@@ -38,7 +38,7 @@ class Projections(nn.Module):
         biases = [None] * len(names) if bias is None else bias.chunk(len(names))
         for name, part, own in zip(names, weight.chunk(len(names)), biases, strict=True):
             setattr(self, name, Projection(part, own))
-        self.packed: tuple[Tensor, Tensor | None] = (weight.detach(), None if bias is None else bias.detach())
+        self.packed: tuple[Tensor, Tensor | None] | None = (weight.detach(), None if bias is None else bias.detach())
 
     @property
     def learns(self) -> bool:
@@ -63,18 +63,29 @@ class Projections(nn.Module):
                 part.bias.data = bias.chunk(len(parts))[i]
         self.packed = (weight, bias)
 
+    def separate(self) -> None:
+        """Let each part have its own weights and product from now on, which may then be sharded."""
+        for part in self.parts():
+            part.weight = nn.Parameter(part.weight.detach().clone(), requires_grad=part.weight.requires_grad)
+            if part.bias is not None:
+                part.bias = nn.Parameter(part.bias.detach().clone(), requires_grad=part.bias.requires_grad)
+        self.packed = None
+
     def _apply(self, fn: Any, recurse: bool = True) -> "Projections":
         super()._apply(fn, recurse)
-        if all(part.weight.device.type != "meta" for part in self.parts()):
+        if self.packed is not None and all(part.weight.device.type != "meta" for part in self.parts()):
             self.pack()
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.pack()
+        if self.packed is not None:
+            self.pack()
 
     def _is_one(self) -> bool:
         """Whether the packed matrix is the parts' own memory."""
+        if self.packed is None:
+            return False
         parts = self.parts()
         size = self.packed[0].element_size() * self.packed[0].numel() // len(parts)
         start = self.packed[0].data_ptr()
@@ -82,7 +93,7 @@ class Projections(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Each [..., out], of [..., in]."""
-        if not self.learns and (torch.compiler.is_compiling() or self._is_one()):
+        if self.packed is not None and not self.learns and (torch.compiler.is_compiling() or self._is_one()):
             for part, product in zip(self.parts(), F.linear(x, *self.packed).chunk(len(self.names), dim=-1), strict=True):
                 part.ready = product
         return tuple(getattr(self, name)(x) for name in self.names)
@@ -98,6 +109,7 @@ class JoinedProjections(Projections):
     def restore(self) -> nn.Linear:
         """The Linear that this stood in for."""
         self.pack()
+        assert self.packed is not None
         weight, bias = self.packed
         linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
         linear.weight = nn.Parameter(weight, requires_grad=self.learns)

@@ -34,6 +34,7 @@ class Run:
             raise ConfigError(f"run.name {name!r} is no plain folder name. Put the folder into run.root.")
         self.name, self.root, self.baseline, self.pictures = name, Path(root), baseline, pictures
         self.folder = Path()
+        self.made = False  # by this process
 
     def create(self) -> Path:
         """Make a folder of its own for a new run."""
@@ -46,6 +47,7 @@ class Run:
                 continue
             except OSError as error:
                 raise ConfigError(f"run.root {self.root}: the folder cannot be made: {error.strerror}.") from None
+            self.made = True
             return self.folder
         raise ConfigError(f"run.name {name}: there are 9,999 runs of this name in {self.root}. Take another.")
 
@@ -55,7 +57,7 @@ class Run:
         try:
             yield
         except BaseException:
-            if not (self.folder / "metrics.csv").exists() and not (self.folder / "checkpoints").exists():
+            if self.made and not (self.folder / "metrics.csv").exists() and not (self.folder / "checkpoints").exists():
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from cliptune.checkpoint import read, rebuild
 from cliptune.errors import CheckpointError
 from cliptune.run import peak_memory_mb, versions
 
@@ -27,8 +28,16 @@ class Scores:
     seconds: float = 0.0
 
 
-def conclude(cli: AdaptCLI, scores: Scores) -> None:
-    """Write the summary, draw the pictures, print the table."""
+def conclude(cli: AdaptCLI, scores: Scores, checkpoint: Path | None) -> None:
+    """Write the summary, draw the pictures, print what was learned and the table.
+
+    Args:
+        cli: at its end.
+        scores: to tell.
+        checkpoint: that was scored; a sharded model is read from it again, since no process has it whole.
+    """
+    module = cli.model
+    whole = (module.backbone, module.method) if not module.sharded else rebuild(read(checkpoint)) if checkpoint else None
     summary = summarise(cli, scores)
     cli.run.write_summary(summary)
     if cli.run.pictures:
@@ -36,8 +45,11 @@ def conclude(cli: AdaptCLI, scores: Scores) -> None:
 
         if cli.subcommand == "fit":
             draw_curves(cli.run.folder)
-        if not cli.datamodule.vectors:
-            draw_examples(cli.run.folder, cli.model, cli.datamodule)
+        if whole is not None and not cli.datamodule.vectors:
+            backbone, method = whole
+            draw_examples(cli.run.folder, backbone, method, module.classes, cli.datamodule)
+    if cli.subcommand == "fit" and whole is not None and (learned := whole[1].report(whole[0])):
+        print(learned)
     print_table(summary, cli.run.folder)
 
 
@@ -51,6 +63,9 @@ def summarise(cli: AdaptCLI, scores: Scores) -> dict[str, Any]:
         "backbone": module.backbone.describe()["arguments"],
         "method": module.method.describe(),
         "objective": module.objective.describe(),
+        "devices": cli.trainer.world_size,
+        "batch_size": {"each": data.batch_size, "global": data.batch_size * cli.trainer.world_size},
+        "precision": str(cli.trainer.precision),
         "zero_shot": _public(scores.zero_shot),
         "adapted": _public(scores.adapted),
         "counts": {

@@ -6,7 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when datasets is imported
 os.environ["OMP_NUM_THREADS"] = "1"  # for tiny models a second thread costs more than it gives; read when torch is imported
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from pair import Pair
 from PIL import Image
 from safetensors.torch import save_file
 from timm.models import register_model
@@ -153,6 +154,14 @@ def classes_for(backbone: Backbone) -> ClassTexts:
     """Three classes with two templates each."""
     names = ["cat", "red panda", "seven"]
     return ClassTexts(names, [[f"a photo of a {name}.", f"a drawing of a {name}, in ink."] for name in names], backbone.preprocess)
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two processes that have met."""
+    found = Pair(tmp_path_factory.mktemp("pair"))
+    yield found
+    found.end()
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from cliptune.errors import CheckpointError
 from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import Full
 from cliptune.module import AdaptModule
-from cliptune.objectives import Contrastive, CrossEntropy, Objective
+from cliptune.objectives.base import Objective
+from cliptune.objectives.contrastive import Contrastive
+from cliptune.objectives.cross_entropy import CrossEntropy
 
 TEXTS = ["a photo of a cat", "a dog"]
 

@@ -21,7 +21,7 @@ from cliptune.errors import ConfigError
 from cliptune.methods.base import ClassTexts, Method
 from cliptune.methods.full import Full
 from cliptune.module import AdaptModule
-from cliptune.objectives import Objective
+from cliptune.objectives.base import Objective
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 METHODS = [file.stem for file in sorted(CONFIGS.glob("*.yaml")) if file.stem not in ("digits",)]

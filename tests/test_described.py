@@ -14,7 +14,8 @@ from cliptune.backbone import Backbone
 from cliptune.described import Described, build, plain
 from cliptune.errors import CheckpointError
 from cliptune.methods.full import Full
-from cliptune.objectives import Contrastive, CrossEntropy
+from cliptune.objectives.contrastive import Contrastive
+from cliptune.objectives.cross_entropy import CrossEntropy
 
 
 def test_it_remembers_arguments_and_defaults_however_they_are_given() -> None:

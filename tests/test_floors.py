@@ -11,9 +11,9 @@ import cliptune
 ROOT = Path(cliptune.__file__).parent
 FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     {"errors", "described", "help"},
-    {"images", "preprocess", "towers", "pretrained", "backbone", "projections", "attention", "targets", "adapters", "prompts"},
+    {"images", "preprocess", "towers", "pretrained", "backbone", "projections", "attention", "targets", "adapters", "prompts"}
+    | {"distributed", "similarity", "chunks", "blocks"},
     {
-        "objectives",
         "methods.base",
         "methods.full",
         "methods.lora",
@@ -25,9 +25,11 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "optim",
     }
     | {f"data.{name}" for name in ("digits", "features", "shots", "sources", "columns", "classes", "batches", "images")}
-    | {f"data.{name}" for name in ("cache", "store", "shelf", "shelf_files", "table", "locks")},
-    {"checkpoint", "frozen", "module", "adapted"},
-    {"run", "logs", "callbacks", "pictures", "predictions", "summary"},
+    | {f"objectives.{name}" for name in ("base", "positives", "lse", "info_nce", "contrastive", "sigmoid", "cross_entropy", "l2sp", "sum")}
+    | {f"objectives.{name}" for name in ("feature_distillation", "similarity_distillation")}
+    | {f"data.{name}" for name in ("negatives", "cache", "store", "shelf", "shelf_files", "table", "locks")},
+    {"checkpoint", "frozen", "teacher", "shard", "advice", "module", "adapted"},
+    {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices"},
     {"parse_errors", "commands", "cli", "launch"},
     {"main", "__main__"},
 ]

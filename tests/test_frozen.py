@@ -20,7 +20,7 @@ from cliptune.methods.linear_probe import LinearProbe
 from cliptune.methods.lora import LoRA
 from cliptune.methods.prompt_tuning import PromptTuning
 from cliptune.module import AdaptModule
-from cliptune.objectives import CrossEntropy
+from cliptune.objectives.cross_entropy import CrossEntropy
 
 METHODS: dict[str, Any] = {
     "probe": lambda: LinearProbe(),

@@ -16,7 +16,8 @@ from cliptune.methods import base
 from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import LOGIT_SCALE_MAX, Full
 from cliptune.module import AdaptModule
-from cliptune.objectives import Contrastive
+from cliptune.objectives.base import StepRows
+from cliptune.objectives.contrastive import Contrastive
 from cliptune.optim import build_optimizer
 
 TEXTS = ["a photo of a cat", "a dog", "the number seven, written by hand", "rain"]
@@ -65,7 +66,7 @@ def backbone(tiny: dict[str, str], family: str) -> Backbone:
 
 def declared(backbone: Backbone, family: str, case: dict[str, Any]) -> set[str]:
     """The parameters' names that the arguments say learn, by the table."""
-    found = {"logit_scale", "logit_bias"} if case.get("logit_scale") != "frozen" else set()
+    found = {"logit_scale"} if case.get("logit_scale") != "frozen" else set()
     names = {name for name, _ in backbone.model.named_parameters()} - {"logit_scale", "logit_bias"}
     for side in ("image", "text") if case.get("towers", "both") == "both" else (case["towers"],):
         blocks, head = TOWERS[family][side]
@@ -90,8 +91,9 @@ def step(module: AdaptModule) -> None:
     """One step of training, leaving the gradients."""
     module.train()
     optimizer = build_optimizer(partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1), module.method.groups(module.backbone))
-    loss = module.objective(*rows(module), torch.full((4, 3), -1), module.backbone.logit_scale, module.backbone.logit_bias)
-    loss.backward()
+    images, texts = rows(module)
+    scale, bias = module.backbone.logit_scale, module.backbone.logit_bias
+    module.objective(StepRows(images, scale, bias, texts, torch.full((4, 3), -1))).backward()
     optimizer.step()
     module.method.after_step(module.backbone)
 
@@ -116,7 +118,7 @@ def test_what_is_declared_learns_and_all_else_stays_as_it_was(backbone: Backbone
     after = backbone.model.state_dict()
     for key, p in backbone.model.named_parameters():
         assert p.requires_grad == (p.grad is not None) == (key in expected), key
-        if p.grad is not None and not key.endswith(("k_proj.bias", "logit_bias")):  # softmax takes what shifts all logits out again
+        if p.grad is not None and not key.endswith("k_proj.bias"):  # softmax takes what shifts all logits out again
             assert p.grad.abs().sum() > 0, key
             assert not torch.equal(after[key], before[key]), key
     learned = {key.removeprefix("model.") for key in module.method.learned(backbone)}

@@ -22,7 +22,8 @@ from cliptune.methods.base import ClassTexts, LabelledRows
 from cliptune.methods.full import Full
 from cliptune.methods.linear_probe import LinearProbe
 from cliptune.module import AdaptModule
-from cliptune.objectives import Contrastive, CrossEntropy
+from cliptune.objectives.contrastive import Contrastive
+from cliptune.objectives.cross_entropy import CrossEntropy
 from cliptune.optim import build_optimizer
 
 

@@ -12,7 +12,7 @@ from cliptune.metrics import RECALL_AT, Recall
 def recall(scores: Tensor, owner: list[int]) -> dict[str, float]:
     """Recall of a matrix of scores [images, texts]: images are unit vectors, so that the texts' rows are the scores."""
     metric = Recall()
-    metric.update(torch.eye(len(scores)), scores.T.contiguous(), torch.tensor(owner))
+    metric.update(torch.eye(len(scores)), torch.arange(len(scores)), scores.T.contiguous(), torch.tensor(owner))
     return {name: value.item() for name, value in metric.compute().items()}
 
 
@@ -27,7 +27,7 @@ def random_case(images: int = 23, seed: int = 0) -> tuple[Tensor, Tensor, Tensor
 
 def measured(rows: Tensor, texts: Tensor, owner: Tensor) -> dict[str, Tensor]:
     metric = Recall()
-    metric.update(rows, texts, owner)
+    metric.update(rows, torch.arange(len(rows)), texts, owner)
     return metric.compute()
 
 
@@ -110,7 +110,7 @@ def test_blocks_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     case = random_case()
     whole = measured(*case)
     for block in (1, 3, 23, 24):
-        monkeypatch.setattr(metrics, "BLOCK", block)
+        monkeypatch.setattr(metrics, "BLOCK", {"cpu": (block, 24 - block or 1)})
         assert measured(*case) == whole
 
 
@@ -119,10 +119,10 @@ def test_batches_give_the_same_as_all_at_once() -> None:
     metric = Recall()
     for start in range(0, len(rows), 5):
         mine = (owner >= start) & (owner < start + 5)
-        metric.update(rows[start : start + 5], texts[mine], owner[mine] - start)
+        metric.update(rows[start : start + 5], torch.arange(start, min(start + 5, len(rows))), texts[mine], owner[mine] - start)
     assert metric.compute() == measured(rows, texts, owner)
     metric.reset()
-    metric.update(torch.eye(12), torch.eye(12), torch.arange(12))
+    metric.update(torch.eye(12), torch.arange(12), torch.eye(12), torch.arange(12))
     assert metric.compute()["recall"] == 1
 
 

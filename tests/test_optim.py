@@ -9,8 +9,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cliptune.errors import ConfigError
-from cliptune.methods.base import Group
-from cliptune.optim import Schedule, build_optimizer, build_schedule
+from cliptune.optim import Group, Schedule, build_optimizer, build_schedule
 
 ADAMW = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
 

@@ -14,7 +14,7 @@ from cliptune.data.images import ImageTextData
 from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import Full
 from cliptune.module import AdaptModule
-from cliptune.objectives import Contrastive
+from cliptune.objectives.contrastive import Contrastive
 from cliptune.pictures import draw_curves, draw_examples, fonts_for
 
 METRICS = "epoch,step,val/top1,train/loss\n0,0,0.1,\n0,9,,2.0\n0,19,,1.5\n0,20,0.4,\n1,39,,1.0\n1,40,0.6,\n"
@@ -42,7 +42,8 @@ def test_curves_are_drawn_from_the_metrics(tmp_path: Path) -> None:
 
 def test_examples_of_classes(vit: Backbone, tmp_path: Path) -> None:
     data = ImageTextData(preprocess=vit.preprocess, workers=0)
-    draw_examples(tmp_path, module_for(vit, data), data)
+    module = module_for(vit, data)
+    draw_examples(tmp_path, module.backbone, module.method, module.classes, data)
     assert is_drawn(tmp_path / "examples.png")
 
 
@@ -53,7 +54,8 @@ def test_examples_of_korean_captions_choose_fonts_for_every_letter(vit: Backbone
     data = ImageTextData(str(tmp_path / "data.parquet"), preprocess=vit.preprocess, workers=0, batch_size=4)
     seen: list[str] = []
     monkeypatch.setattr("cliptune.pictures.fonts_for", lambda texts: seen.extend(texts) or ["DejaVu Sans"])
-    draw_examples(tmp_path, module_for(vit, data), data)
+    module = module_for(vit, data)
+    draw_examples(tmp_path, module.backbone, module.method, module.classes, data)
     assert is_drawn(tmp_path / "examples.png")
     assert any("고양이" in text for text in seen)
 

@@ -24,7 +24,7 @@ from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import Full
 from cliptune.methods.prompt_tuning import PromptTuning, as_lines
 from cliptune.module import AdaptModule
-from cliptune.objectives import CrossEntropy
+from cliptune.objectives.cross_entropy import CrossEntropy
 from cliptune.optim import build_optimizer
 
 VOCABULARY = [

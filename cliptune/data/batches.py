@@ -15,11 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from cliptune.data.columns import Row, Split
+from cliptune.data.negatives import swaps
 from cliptune.errors import DataError
 from cliptune.images import decode
 from cliptune.preprocess import Preprocess
 
 Place = tuple[int, int]  # (epoch, row)
+FILL = -1  # the epoch of a row that only fills a batch
 
 
 class Batch(TypedDict, total=False):
@@ -32,9 +34,11 @@ class Batch(TypedDict, total=False):
     tokens: Tensor  # [U, L], each distinct text of the batch once
     text_rows: Tensor  # [U, D], instead of `tokens` where the text tower is frozen
     text: Tensor  # [B], training: the row of `tokens` that is the image's text
+    negative: Tensor  # [H], training: the rows of `tokens` that are nobody's texts
+    negative_identity: Tensor  # [H], training: as the captions' column of `identity`
     owner: Tensor  # [U], evaluation: the image in 0..B-1 that each text belongs to
-    identity: Tensor  # [B, 3], training: see objectives.IDENTITIES
-    row: Tensor  # [B], the place in the table
+    identity: Tensor  # [B, 3], training: see objectives.base.IDENTITIES
+    row: Tensor  # [B], the place in the table; -1 for what only fills a batch
 
 
 class Rows(Dataset[list[tuple[int, int, Row]]]):
@@ -65,30 +69,39 @@ class Rows(Dataset[list[tuple[int, int, Row]]]):
 
 
 class Order(Sampler[list[Place]]):
-    """Batches of (epoch, row).
+    """This process's batches of (epoch, row): those of all processes together are the batches of one process with as many times the rows.
+
+    Shuffled, a batch that is not full everywhere is left out. In order, all processes have equally many batches, the last ones filled up
+    with rows of epoch `FILL`, which do not count: collectives in a step wait for every process.
 
     Args:
         rows: how many there are.
-        batch_size: rows of a batch.
-        shuffle: a new order each epoch, by the seed; and the last, smaller batch is left out.
+        batch_size: rows of a batch, of each process.
+        shuffle: a new order each epoch, by the seed.
         seed: of the order.
         epoch: the first one. Lightning tells of the next ones, but of a resumed run's first only after workers have begun on it.
+        share: this process's number, and how many processes there are.
     """
 
-    def __init__(self, rows: int, batch_size: int, shuffle: bool, seed: int, epoch: int = 0) -> None:
+    def __init__(self, rows: int, batch_size: int, shuffle: bool, seed: int, epoch: int = 0, share: tuple[int, int] = (0, 1)) -> None:
         self.rows, self.batch_size, self.shuffle, self.seed, self.epoch = rows, batch_size, shuffle, seed, epoch
+        self.rank, self.world = share
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.rows // self.batch_size if self.shuffle else -(-self.rows // self.batch_size)
+        whole = self.batch_size * self.world
+        return self.rows // whole if self.shuffle else -(-self.rows // whole)
 
     def __iter__(self) -> Iterator[list[Place]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows) if self.shuffle else np.arange(self.rows)
         for i in range(len(self)):
-            yield [(self.epoch, int(row)) for row in order[i * self.batch_size : (i + 1) * self.batch_size]]
+            whole = order[i * self.batch_size * self.world : (i + 1) * self.batch_size * self.world]
+            size = -(-len(whole) // self.world)  # the last batch of evaluation is shared evenly
+            own = [(self.epoch, int(row)) for row in whole[self.rank * size : (self.rank + 1) * size]]
+            yield own + [(FILL, int(whole[0]))] * (size - len(own))
 
 
 class Seen:
@@ -169,21 +182,39 @@ class TrainView:
         class_texts: the texts of each class, one per template.
         texts: whether texts are wanted at all.
         seen: what frozen towers give instead.
+        swaps: hard negatives made of each text.
     """
 
     def __init__(
-        self, image_view: ImageView, class_number: dict[str, int], class_texts: list[list[str]], texts: bool, seen: Seen | None = None
+        self,
+        image_view: ImageView,
+        class_number: dict[str, int],
+        class_texts: list[list[str]],
+        texts: bool,
+        seen: Seen | None = None,
+        swaps: int = 0,
     ) -> None:
         self.image_view, self.class_number, self.class_texts = image_view, class_number, class_texts
-        self.texts, self.seen = texts, seen or Seen()
+        self.texts, self.seen, self.swaps = texts, seen or Seen(), swaps
 
     def options(self, row: Row) -> list[str]:
         """The texts that may be drawn for a row."""
         return row.captions or self.class_texts[self.class_number[str(row.label)]]
 
+    def every_text(self, row: Row) -> list[str]:
+        """All texts that a row may be given with, and their negatives."""
+        options = self.options(row)
+        return [*options, *(text for option in options for text in self.negatives(row, option))]
+
+    def negatives(self, row: Row, text: str) -> list[str]:
+        """The texts that are not the row's, though much like its text: the data's own, and swaps, the same for the same text."""
+        made = swaps(text, self.swaps, np.random.default_rng((self.image_view.seed, _number(text)))) if self.swaps else []
+        return [*row.negatives, *made]
+
     def __call__(self, items: list[tuple[int, int, Row]]) -> Batch:
         """Decode, augment, draw texts, stack."""
         images, texts, identity = [], [], []
+        negatives: list[str] = []
         for epoch, number, row in items:
             rng = np.random.default_rng((self.image_view.seed, epoch, number))
             if not self.seen.tables and not isinstance(row.image, np.ndarray):
@@ -191,9 +222,10 @@ class TrainView:
             if self.texts:
                 options = self.options(row)
                 texts.append(options[rng.integers(len(options))])
+                negatives += self.negatives(row, texts[-1])
                 label = _number(row.label) if row.label in self.class_number else -1  # type: ignore[arg-type]
                 identity.append([label, _number(texts[-1]), _number(row.key)])
-        batch = Batch(label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
+        batch = _numbers(items, self.class_number)
         if self.seen.tables:
             self.seen.images(batch, items)
         elif images:
@@ -201,10 +233,13 @@ class TrainView:
         else:
             batch["image_rows"] = _unit(items)
         if self.texts:
-            distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+            distinct = {text: i for i, text in enumerate(dict.fromkeys([*texts, *negatives]))}
             self.seen.put_texts(batch, list(distinct), self.image_view.preprocess)
             batch["text"] = torch.tensor([distinct[text] for text in texts])
             batch["identity"] = torch.tensor(identity)
+            if self.swaps or any(row.negatives for _, _, row in items):
+                batch["negative"] = torch.tensor([distinct[text] for text in negatives], dtype=torch.long)
+                batch["negative_identity"] = torch.tensor([_number(text) for text in negatives], dtype=torch.long)
         return batch
 
 
@@ -216,7 +251,7 @@ class EvalView:
 
     def __call__(self, items: list[tuple[int, int, Row]]) -> Batch:
         """Decode, transform, tokenize, stack."""
-        batch = Batch(label=_labels(items, self.class_number), row=torch.tensor([n for _, n, _ in items]))
+        batch = _numbers(items, self.class_number)
         if self.seen.tables:
             self.seen.images(batch, items)
         elif isinstance(items[0][2].image, np.ndarray):
@@ -224,8 +259,10 @@ class EvalView:
         else:
             batch["images"] = torch.stack([self.preprocess.eval(decode(row.image, row.key)) for _, _, row in items])  # type: ignore[arg-type]
         if self.captions:
-            self.seen.put_texts(batch, [text for _, _, row in items for text in row.captions], self.preprocess)
-            batch["owner"] = torch.tensor([i for i, (_, _, row) in enumerate(items) for _ in row.captions])
+            said = [(i, text) for i, (epoch, _, row) in enumerate(items) if epoch != FILL for text in row.captions]
+            said = said or [(0, items[0][2].captions[0])]  # a batch of nothing but filling still needs a text; image -1 owns it
+            self.seen.put_texts(batch, [text for _, text in said], self.preprocess)
+            batch["owner"] = torch.tensor([i for i, _ in said])
         return batch
 
 
@@ -248,8 +285,10 @@ def _unit(items: list[tuple[int, int, Row]]) -> Tensor:
     return F.normalize(torch.from_numpy(np.stack([row.image for _, _, row in items])), dim=-1)  # type: ignore[arg-type]
 
 
-def _labels(items: list[tuple[int, int, Row]], class_number: dict[str, int]) -> Tensor:
-    return torch.tensor([class_number.get(str(row.label), -1) for _, _, row in items])
+def _numbers(items: list[tuple[int, int, Row]], class_number: dict[str, int]) -> Batch:
+    """Each item's class and row; -1 for what only fills the batch."""
+    label = [class_number.get(str(row.label), -1) if epoch != FILL else -1 for epoch, _, row in items]
+    return Batch(label=torch.tensor(label), row=torch.tensor([number if epoch != FILL else -1 for epoch, number, _ in items]))
 
 
 def _number(text: str) -> int:

@@ -31,6 +31,7 @@ class Row(NamedTuple):
     captions: list[str]
     label: str | None
     key: str  # the same for the same image: its path where there is one
+    negatives: list[str] = []  # texts much like its captions that are not its own
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,12 @@ class Columns:
     image: str
     caption: str | None
     label: str | None
+    negative: str | None = None
 
 
-def find_columns(table: Dataset, image: str | None, caption: str | None, label: str | None, path: str) -> Columns:
+def find_columns(
+    table: Dataset, image: str | None, caption: str | None, label: str | None, path: str, negative: str | None = None
+) -> Columns:
     """Choose the columns.
 
     Args:
@@ -51,16 +55,22 @@ def find_columns(table: Dataset, image: str | None, caption: str | None, label: 
         caption: likewise, or None for "do not use".
         label: likewise.
         path: the source, for messages.
+        negative: a column's name, or None.
 
     Raises:
         DataError: a named column does not exist or holds the wrong type; or there is no image, or no text of any kind.
     """
-    wanted = {"image": image, "caption": caption, "label": label}
+    wanted = {"image": image, "caption": caption, "label": label, "negative": negative}
     for role, name in wanted.items():
         if name not in (None, "auto") and name not in table.column_names:
             raise DataError(f"data path {path} has no column {name} ({role}_column). {did_you_mean(str(name), table.column_names)}")
     chosen = {role: _detect(table, role) if name == "auto" else name for role, name in wanted.items()}
     have = ", ".join(table.column_names)
+    if negative is not None and not _is_text(table.features[negative]):
+        raise DataError(
+            f"data path {path}: the negative column {negative} holds {_type(table, negative)}, not text. "
+            "Set negative_column to a column of texts or of lists of them."
+        )
     if chosen["image"] is None:
         raise DataError(f"data path {path} has no column of images or of image paths; it has {have}. Set image_column.")
     if not (_may_be_image(table.features[chosen["image"]]) or is_vector(table.features[chosen["image"]])):
@@ -85,7 +95,7 @@ def find_columns(table: Dataset, image: str | None, caption: str | None, label: 
         raise DataError(
             f"data path {path} has neither captions nor labels that could be found; it has {have}. Set caption_column or label_column.{way}"
         )
-    return Columns(chosen["image"], chosen["caption"], chosen["label"])
+    return Columns(chosen["image"], chosen["caption"], chosen["label"], negative)
 
 
 def _detect(table: Dataset, role: str) -> str | None:
@@ -146,7 +156,8 @@ class Split:
 
     def __init__(self, table: Dataset, columns: Columns, roots: Sequence[Path], name: str) -> None:
         self.columns, self.roots, self.name = columns, roots, name
-        kept = [c for c in (columns.image, columns.caption, columns.label) if c]
+        self.negative = columns.negative if columns.negative in table.column_names else None  # evaluation may lack it
+        kept = [c for c in (columns.image, columns.caption, columns.label, self.negative) if c]
         table = table.select_columns(list(dict.fromkeys(kept)))
         if isinstance(table.features[columns.image], datasets.Image):
             table = table.cast_column(columns.image, datasets.Image(decode=False))
@@ -155,7 +166,7 @@ class Split:
         self.labels_are_text = self.label_names is not None or (feature is not None and _is_text(feature))
         self.table = table
         self.holds_vectors = is_vector(table.features[columns.image])
-        others = [c for c in (columns.caption, columns.label) if c]
+        others = [c for c in (columns.caption, columns.label, self.negative) if c]
         self._without_images = table.select_columns(others) if others else table
         in_table = self.holds_vectors or (bool(len(table)) and isinstance(self._image(table[0][columns.image]), bytes))
         self._holds_images = bool(others) and in_table
@@ -172,6 +183,14 @@ class Split:
         values = self.table.with_format("arrow")[self.columns.label][:]
         return list(dict.fromkeys(_word(value) for value in pc.unique(values).to_pylist() if value is not None))
 
+    def label_counts(self) -> dict[str, int]:
+        """How many rows have each label."""
+        if self.columns.label is None:
+            return {}
+        counted = pc.value_counts(self.table.with_format("arrow")[self.columns.label][:]).to_pylist()
+        named = [(self._label(item["values"]), item["counts"]) for item in counted]
+        return {label: count for label, count in named if label is not None}
+
     def read(self, rows: list[int], images: bool = True) -> list[Row]:
         """Fetch rows by number, in one read.
 
@@ -182,6 +201,7 @@ class Split:
         held = self._holds_images and not images
         part = (self._without_images if held or self.holds_vectors else self.table)[rows]
         captions = part[self.columns.caption] if self.columns.caption else [[]] * len(rows)
+        negatives = part[self.negative] if self.negative else [[]] * len(rows)
         labels = part[self.columns.label] if self.columns.label else [None] * len(rows)
         if held:
             found: Sequence[Any] = [b""] * len(rows)
@@ -190,8 +210,8 @@ class Split:
         else:
             found = [self._image(value) for value in part[self.columns.image]]
         return [
-            Row(image, _texts(caption), self._label(label), image if isinstance(image, str) else f"{self.name}:{row}")
-            for image, caption, label, row in zip(found, captions, labels, rows, strict=True)
+            Row(image, _texts(caption), self._label(label), image if isinstance(image, str) else f"{self.name}:{row}", _texts(negative))
+            for image, caption, label, row, negative in zip(found, captions, labels, rows, negatives, strict=True)
         ]
 
     def _image(self, value: Any) -> bytes | str:

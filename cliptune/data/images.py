@@ -18,6 +18,7 @@ from cliptune.data.columns import Split, check_has, find_columns, labelled_rows,
 from cliptune.data.shots import few_shot
 from cliptune.data.sources import hold_out, name_splits, open_source
 from cliptune.data.store import RowStore
+from cliptune.distributed import rank, world
 from cliptune.errors import ConfigError, DataError, did_you_mean
 from cliptune.preprocess import Preprocess
 
@@ -50,9 +51,11 @@ class ImageTextData(L.LightningDataModule):
         cache_gb: GB that all that is kept may take; by default the environment's CLIPTUNE_CACHE_GB, or 20.
         activations_gb: GB that what enters the first block that learns may take, where only the last blocks learn.
         workers: processes that decode; null for one less than the cores, 8 at most; 0 to decode in the main process.
+        negative_column: the column of texts that are much like an image's caption and not true of it, one or a list.
+        swaps: hard negatives made of each training text, by words that change places (attributes first, then word order).
         seed: of order, views, texts and held-out rows.
         preprocess: the backbone's; the command line fills it in.
-        needs: what the objective compares images with, `pairs` or `classes`; the command line fills it in.
+        needs: what the objective compares images with, `pairs`, `classes` or both; the command line fills it in.
 
     Raises:
         DataError: in `setup`, for what the data does not hold.
@@ -81,7 +84,9 @@ class ImageTextData(L.LightningDataModule):
         workers: int | None = None,
         seed: int = 0,
         preprocess: Preprocess | None = None,
-        needs: str = "pairs",
+        negative_column: str | None = None,
+        swaps: int = 0,
+        needs: list[str] | str = "pairs",
     ) -> None:
         super().__init__()
         self.paths = [str(path)] if isinstance(path, (str, Path)) else [str(one) for one in path]
@@ -101,6 +106,9 @@ class ImageTextData(L.LightningDataModule):
             raise ConfigError(f"data: shots {shots} is not positive. Take 16, or leave it out for all.")
         if shots is None and shots_column is not None:
             raise ConfigError(f"data: shots_column {shots_column} is set without shots. Set shots to the number of the list.")
+        if swaps < 0:
+            raise ConfigError(f"data: swaps {swaps} is negative. Take 1 to 4, or 0 for none.")
+        self.negative_column, self.swaps = negative_column, swaps
         self.views, self.shots, self.shots_column = views, shots, shots_column
         self.cache, self.cache_gb, self.activations_gb = cache, cache_gb, activations_gb
         self.whole = False  # whether training takes all rows in order, once, instead of shuffled batches
@@ -113,7 +121,11 @@ class ImageTextData(L.LightningDataModule):
         self.crop_scale, self.flip, self.seed = crop_scale, flip, seed
         self.workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
         self.preprocess = preprocess
-        self.needs = needs
+        self.needs = {needs} if isinstance(needs, str) else set(needs)
+        if (swaps or negative_column) and "pairs" not in self.needs:
+            raise ConfigError(
+                "data: hard negatives (negative_column, swaps) serve Contrastive and Sigmoid. Leave them out, or use one of these."
+            )
         self.class_names: list[str] = []
         self.class_number: dict[str, int] = {}  # from label to class
         self.notes: list[str] = []  # what the user should know of how the data was read
@@ -139,18 +151,22 @@ class ImageTextData(L.LightningDataModule):
         self.class_names, self.class_number = classes.names, classes.number
         self.notes += [classes.note] if classes.note else []
         rows = len(Rows(self._splits["train"]))
-        if self.shots is not None and rows < self.batch_size:
-            self.batch_size = rows
-            self.notes.append(f"batches of {rows}: so many are the few shots")
-        if rows < self.batch_size:
-            raise DataError(f"batch_size {self.batch_size} is more than the {rows} training rows. Set data.batch_size to {rows} or less.")
+        most = rows // world()  # of a batch
+        if self.shots is not None and 0 < most < self.batch_size:
+            self.batch_size = most
+            self.notes.append(f"batches of {most}: so many are the few shots" + f" on each of {world()} devices" * (world() > 1))
+        if most < self.batch_size:
+            on = f" on each of {world()} devices" if world() > 1 else ""
+            raise DataError(
+                f"batch_size {self.batch_size}{on} is more than the {rows} training rows. Set data.batch_size to {most} or less."
+            )
         for note in self.notes:
             log.info(note)
 
     def _open(self, path: str) -> dict[str, Split]:
         source = open_source(path)
         named, unused = name_splits(source.tables, self.split_column, self.split_names, path)
-        columns = find_columns(named["train"], *self.columns, path=path)
+        columns = find_columns(named["train"], *self.columns, path=path, negative=self.negative_column)
         for name, table in named.items():
             check_has(table, columns, f"{path}: the {name} split")
         usable = {name: usable_rows(table, columns) for name, table in named.items()}
@@ -160,7 +176,7 @@ class ImageTextData(L.LightningDataModule):
             raise DataError(f"data path {path}: the {empty[0]} split has no row with an image and a caption or label. {way}")
         left_out = sum(len(table) - len(usable[name]) for name, table in named.items())
         held, held_note = hold_out(usable, columns.image, self.seed, path)
-        if self.needs == "classes" and columns.label:  # what is held out is the same for every objective, so this comes last
+        if self.needs == {"classes"} and columns.label:  # what is held out is the same for every objective, so this comes last
             rows = len(held["train"])
             held["train"] = labelled_rows(held["train"], columns.label)
             left_out += rows - len(held["train"])
@@ -179,6 +195,16 @@ class ImageTextData(L.LightningDataModule):
     def class_texts(self) -> list[list[str]]:
         """[C][T]: the texts of each class, one per template."""
         return [[template.replace("{}", name) for template in self.templates] for name in self.class_names]
+
+    @property
+    def class_counts(self) -> list[int] | None:
+        """Training images of each class; None where there are no classes."""
+        found = [0] * len(self.class_names)
+        for split in self._splits["train"]:
+            for label, count in split.label_counts().items():
+                if label in self.class_number:
+                    found[self.class_number[label]] += count
+        return found or None
 
     @property
     def has_captions(self) -> bool:
@@ -243,7 +269,7 @@ class ImageTextData(L.LightningDataModule):
                 extra += [label for label in unknown if label not in extra]
             elif unknown and not split.columns.caption:
                 raise numbers_without_names(unknown)
-        if extra and self.needs == "classes":
+        if extra and "classes" in self.needs:
             where = self.eval_path or "the evaluation data"
             raise DataError(f"the training label {extra[0]!r} is no class of {where}. Train on the same classes, or with Contrastive.")
         names = {**self.class_number, **{label: len(self.class_number) + i for i, label in enumerate(extra)}}
@@ -252,7 +278,7 @@ class ImageTextData(L.LightningDataModule):
     def train_view(self) -> TrainView:
         """How training sees rows."""
         names, texts = self._text_of_labels()
-        return TrainView(self.image_view(), names, texts, self.needs == "pairs", self._seen.get("train"))
+        return TrainView(self.image_view(), names, texts, "pairs" in self.needs, self._seen.get("train"), self.swaps)
 
     def image_view(self) -> ImageView:
         """How training sees images."""
@@ -281,8 +307,8 @@ class ImageTextData(L.LightningDataModule):
 
     def _texts(self, split: str) -> list[str]:
         """All texts that a split's rows may be given with."""
-        if split == "train" and self.needs == "pairs":
-            return all_texts(self.rows(split, images=False), self.train_view().options)
+        if split == "train" and "pairs" in self.needs:
+            return all_texts(self.rows(split, images=False), self.train_view().every_text)
         if split != "train" and self.has_captions:
             return all_texts(self.rows(split, images=False), lambda row: row.captions)
         return []
@@ -294,7 +320,7 @@ class ImageTextData(L.LightningDataModule):
         return DataLoader(
             rows,
             batch_size=None,  # the order gives whole batches, so that a batch is one read
-            sampler=Order(len(rows), self.batch_size, shuffle, self.seed, self.first_epoch),
+            sampler=Order(len(rows), self.batch_size, shuffle, self.seed, self.first_epoch, (rank(), world())),
             collate_fn=view,
             num_workers=workers,
             persistent_workers=workers > 0,

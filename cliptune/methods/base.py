@@ -1,19 +1,22 @@
 """The contract of every method: what it adds, what of the backbone learns, and how rows and logits come about."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from cliptune import towers as T
 from cliptune.backbone import Backbone
+from cliptune.chunks import in_chunks
 from cliptune.described import Described
-from cliptune.errors import ExportError
-from cliptune.objectives import similarity
+from cliptune.errors import ConfigError, ExportError
+from cliptune.objectives.base import Objective
+from cliptune.optim import Group
 from cliptune.preprocess import Preprocess
+from cliptune.similarity import similarity
 
 CLASS_CHUNK = 512  # texts encoded at a time, so that thousands of classes do not fill the memory
 
@@ -54,12 +57,10 @@ class LabelledRows(NamedTuple):
     labels: Tensor  # [N], class numbers
 
 
-class Group(dict[str, object]):
-    """Parameters with their `lr_factor` and whether they decay: an optimizer's group before it has a learning rate."""
-
-
 class Method(Described, nn.Module, ABC):
     """Decides what learns. Owns only the parameters that it adds; the backbone is passed in and never stored."""
+
+    chunk_size: int | None = None  # texts whose activations are kept at a time; the module sets it
 
     @abstractmethod
     def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
@@ -81,11 +82,8 @@ class Method(Described, nn.Module, ABC):
         """The names in `backbone.state_dict()` that training changes, buffers such as batch statistics included."""
         return ()
 
-    def check(self, needs: str) -> None:
+    def check(self, objective: Objective) -> None:
         """Refuse an objective that this method cannot serve.
-
-        Args:
-            needs: the objective's, `pairs` or `classes`.
 
         Raises:
             ConfigError: with the objective that fits.
@@ -119,7 +117,7 @@ class Method(Described, nn.Module, ABC):
     def class_rows(self, backbone: Backbone, classes: ClassTexts) -> ClassRows:
         """A row for each class: the mean of its templates' unit rows, made unit again (Radford et al. 2021, sec. 3.1.4)."""
         tokens = classes.tokens.to(backbone.mean.device)
-        rows = torch.cat([self.text_rows(backbone, part) for part in tokens.flatten(0, 1).split(CLASS_CHUNK)])
+        rows = in_chunks(lambda part: self.text_rows(backbone, part), tokens.flatten(0, 1), self.chunk_size, CLASS_CHUNK)
         return ClassRows(mean_rows(rows, tokens.shape[1]), backbone.logit_bias)
 
     def logits(self, backbone: Backbone, image_rows: Tensor, class_rows: ClassRows) -> Tensor:
@@ -133,6 +131,28 @@ class Method(Described, nn.Module, ABC):
     def report(self, backbone: Backbone) -> str:
         """Say after training what was learned, as lines for people; empty where there is nothing to read."""
         return ""
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether the backbone's own weights learn, so that the untouched CLIP must be kept as a copy where it is asked for."""
+        return False
+
+    @contextmanager
+    def untouched(self, backbone: Backbone) -> Iterator[None]:
+        """While it lasts, the backbone encodes as before training; where `changes_weights`, it does not."""
+        yield
+
+    def drift(self, backbone: Backbone, start: Backbone | None) -> Tensor:
+        """The squared distance of what learns from where it started, a scalar with a gradient.
+
+        Args:
+            backbone: with what was learned.
+            start: a copy of the untouched one, where `changes_weights`.
+
+        Raises:
+            ConfigError: it is not known here.
+        """
+        raise ConfigError(f"L2SP does not know where what {type(self).__name__} learns started. Leave it out.")
 
     def fold(self, backbone: Backbone) -> None:
         """Write what was learned into the backbone's plain CLIP weights.

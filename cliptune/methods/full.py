@@ -5,13 +5,16 @@ from math import log
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
-from cliptune.methods.base import ClassTexts, Group, Method
+from cliptune.methods.base import ClassTexts, Method
+from cliptune.optim import Group
 
 LOGIT_SCALE_MAX = 100.0  # Radford et al. 2021, sec. 2.5
+SCALES = ("model.logit_scale", "model.logit_bias")
 
 
 class Full(Method):
@@ -74,9 +77,7 @@ class Full(Method):
                 p.requires_grad_(depth[key] >= first)
         if self.log_scale_max is not None:
             self.log_scale_max = max(self.log_scale_max, float(backbone.model.logit_scale))
-        backbone.model.logit_scale.requires_grad_(self.learn_scale)
-        if backbone.model.logit_bias is not None:
-            backbone.model.logit_bias.requires_grad_(self.learn_scale)
+        backbone.model.logit_scale.requires_grad_(self.learn_scale)  # a bias learns only under Sigmoid: to others it is all the same
 
     def groups(self, backbone: Backbone) -> list[Group]:
         """A group for each learning-rate factor and decay; none of norms, biases, embeddings and scale decays."""
@@ -89,15 +90,26 @@ class Full(Method):
                 if p.requires_grad:
                     factor = self.lr_factors[name] * self.layer_decay ** (count + 1 - depth[key])
                     found.setdefault((factor, key in decaying), []).append(p)
-        scale = [p for p in (backbone.model.logit_scale, backbone.model.logit_bias) if p is not None and p.requires_grad]
-        if scale:
-            found.setdefault((1.0, False), []).extend(scale)
+        if self.learn_scale:
+            found.setdefault((1.0, False), []).append(backbone.model.logit_scale)
         return [Group(params=params, lr_factor=factor, decay=decay) for (factor, decay), params in found.items()]
+
+    @property
+    def changes_weights(self) -> bool:
+        """They are what learns."""
+        return True
+
+    def drift(self, backbone: Backbone, start: Backbone | None) -> Tensor:
+        """The squared distance of the towers' weights from the copy's."""
+        assert start is not None
+        before = dict(start.named_parameters())
+        learning = ((name, p) for name, p in backbone.named_parameters() if p.requires_grad and not name.startswith(SCALES))
+        return torch.stack([(p - before[name]).square().sum() for name, p in learning]).sum()
 
     def learned(self, backbone: Backbone) -> Iterable[str]:
         """The names of the weights that learn, and the batch statistics of the modules that train."""
         for name, p in backbone.named_parameters():
-            if p.requires_grad:
+            if p.requires_grad and name != "model.logit_bias":
                 yield name
         persistent = backbone.state_dict().keys()
         for prefix, module in backbone.named_modules():

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
 from cliptune.logistic import Choice, Solution, solve, sweep
-from cliptune.methods.base import ClassRows, ClassTexts, Group, LabelledRows, Method
+from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
+from cliptune.objectives.base import Objective
+from cliptune.objectives.cross_entropy import CrossEntropy
+from cliptune.optim import Group
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +69,13 @@ class LinearProbe(Method):
         self.found: Choice | None = None
         self.register_parameter("bias", None)
 
-    def check(self, needs: str) -> None:
+    def check(self, objective: Objective) -> None:
         """It needs classes."""
-        if needs == "pairs":
-            raise ConfigError("LinearProbe learns from class names, but Contrastive needs image-text pairs. Use objective: CrossEntropy.")
+        if "pairs" in objective.needs:
+            name = type(objective).__name__
+            raise ConfigError(f"LinearProbe learns from class names, but {name} needs image-text pairs. Use objective: CrossEntropy.")
+        if self.solves and type(objective) is not CrossEntropy:
+            raise ConfigError(f"LinearProbe: solver lbfgs minimises CrossEntropy alone, not {type(objective).__name__}. Use solver: sgd.")
 
     def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
         """Freeze both towers, and take the class texts' rows."""
@@ -83,6 +89,10 @@ class LinearProbe(Method):
         self.delta = nn.Parameter(torch.zeros_like(rows))
         if self.with_bias:
             self.bias = nn.Parameter(rows.new_zeros(len(rows)))
+
+    def drift(self, backbone: Backbone, start: Backbone | None) -> Tensor:
+        """The squared differences."""
+        return self.delta.square().sum()
 
     def groups(self, backbone: Backbone) -> list[Group]:
         """The differences decay, which draws the rows towards their start; the bias does not."""

@@ -5,19 +5,22 @@ The default targets, q, k and v of every block of both towers, are those of CLIP
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from peft import LoraConfig
-from torch import nn
+from torch import Tensor, nn
 
 from cliptune import adapters, attention
 from cliptune import towers as T
 from cliptune.audit import audit
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError, did_you_mean
-from cliptune.methods.base import ClassTexts, Group, Method
+from cliptune.methods.base import ClassTexts, Method
+from cliptune.optim import Group
 from cliptune.targets import ROLES, Layers, Target, choose, find
 
 log = logging.getLogger(__name__)
@@ -146,6 +149,16 @@ class LoRA(Method):
         """The adapters' tensors, PiSSA's start included: it is not to the bit the same on every machine."""
         starts = tuple(f"model.{name}.lora_" for name in adapters.layers(backbone.model))
         return (name for name in backbone.state_dict() if name.startswith(starts))
+
+    @contextmanager
+    def untouched(self, backbone: Backbone) -> Iterator[None]:
+        """With the products switched off."""
+        with adapters.switched_off(backbone.model):
+            yield
+
+    def drift(self, backbone: Backbone, start: Backbone | None) -> Tensor:
+        """The squared distance of the adapted layers' weights from the pretrained ones."""
+        return torch.stack([adapters.drift(layer) for layer in adapters.layers(backbone.model).values()]).sum()
 
     def train_mode(self, backbone: Backbone) -> None:
         """Only the adapters' dropout trains."""

@@ -8,13 +8,15 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from cliptune import prompts as P
 from cliptune import towers as T
 from cliptune.backbone import Backbone
+from cliptune.chunks import in_chunks
 from cliptune.errors import ConfigError
-from cliptune.methods.base import CLASS_CHUNK, ClassRows, ClassTexts, Group, Method, mean_rows
+from cliptune.methods.base import CLASS_CHUNK, ClassRows, ClassTexts, Method, mean_rows
+from cliptune.objectives.base import Objective
+from cliptune.optim import Group
 
 PROMPT_CHUNK = 64  # prompts whose activations live at a time while words learn
 WORDS = 16  # of `init: random`, Zhou et al. 2022, sec. 4.1
@@ -60,6 +62,8 @@ class PromptTuning(Method):
 
     words: nn.Parameter | None  # [1 or C, M, W], the templates' words one after another
     image_prompts: nn.Parameter | None  # [1 or blocks, N, W]
+    words_start: Tensor | None
+    image_start: Tensor | None
 
     def __init__(
         self,
@@ -91,13 +95,21 @@ class PromptTuning(Method):
         self.frames: list[P.Frame] = []
         self.register_parameter("words", None)
         self.register_parameter("image_prompts", None)
+        for name in ("words_start", "image_start"):
+            self.register_buffer(name, None, persistent=False)
         self._prompts: tuple[list[str], P.Prompts] | None = None
         self._rows: tuple[object, Tensor] | None = None
 
-    def check(self, needs: str) -> None:
+    def drift(self, backbone: Backbone, start: Backbone | None) -> Tensor:
+        """The squared distance of words and image prompts from where they started."""
+        pairs = [(p, old) for p, old in ((self.words, self.words_start), (self.image_prompts, self.image_start)) if p is not None]
+        return torch.stack([(p - old).square().sum() for p, old in pairs]).sum()  # type: ignore[operator]
+
+    def check(self, objective: Objective) -> None:
         """Words need class names; image prompts learn from pairs too."""
-        if needs == "pairs" and "text" in self.names:
-            raise ConfigError("PromptTuning learns from class names, but Contrastive needs image-text pairs. Use objective: CrossEntropy.")
+        if "classes" not in objective.needs and "text" in self.names:
+            name = type(objective).__name__
+            raise ConfigError(f"PromptTuning learns from class names, but {name} needs image-text pairs. Use objective: CrossEntropy.")
 
     def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
         """Freeze all, and make the words and the image prompts."""
@@ -111,6 +123,7 @@ class PromptTuning(Method):
             bound = sqrt(6 / (patch.weight[0].numel() + width))  # as VPT's published code, after Glorot and Bengio 2010, eq. 16
             made = torch.empty(blocks if self.deep else 1, self.image_count, width, device=backbone.mean.device)
             self.image_prompts = nn.Parameter(made.uniform_(-bound, bound))
+            self.image_start = self.image_prompts.detach().clone()
 
     def _make_words(self, backbone: Backbone, classes: ClassTexts) -> None:
         if not classes:
@@ -128,6 +141,7 @@ class PromptTuning(Method):
         if self.count is not None:
             start = torch.randn_like(start) * WORD_STD
         self.words = nn.Parameter(start.expand(len(classes) if self.per_class else 1, -1, -1).clone())
+        self.words_start = self.words.detach().clone()
         self._own_prompts(backbone, classes.names)  # now, so that a prompt that does not fit is an error before training
 
     def groups(self, backbone: Backbone) -> list[Group]:
@@ -166,14 +180,11 @@ class PromptTuning(Method):
             first = torch.tensor(numbers, device=device)[:, None, None] * self.words.shape[1]
             source = torch.where(source >= 0, source + first, source)
         words = self.words.flatten(0, 1)  # [C * M, W]
-        learning = torch.is_grad_enabled() and words.requires_grad
-        size = PROMPT_CHUNK if learning else CLASS_CHUNK
-        parts = list(zip(tokens.flatten(0, 1).split(size), source.flatten(0, 1).split(size), strict=True))
-        if learning and len(parts) > 1:
-            rows = [checkpoint(encode, backbone, words, *part, use_reentrant=False) for part in parts]
-        else:
-            rows = [encode(backbone, words, *part) for part in parts]
-        return mean_rows(torch.cat(rows), tokens.shape[1])
+        prompts = torch.stack([tokens, source], dim=-1).flatten(0, 1)  # [C * T, L, 2]
+        rows = in_chunks(
+            lambda part: encode(backbone, words, *part.unbind(-1)), prompts, min(self.chunk_size or PROMPT_CHUNK, PROMPT_CHUNK), CLASS_CHUNK
+        )
+        return mean_rows(rows, tokens.shape[1])
 
     def _reader(self, backbone: Backbone) -> P.Reader:
         return P.Reader(backbone.preprocess.tokenizer, backbone.preprocess.trim)

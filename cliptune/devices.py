@@ -1,0 +1,51 @@
+"""What the hardware is asked to do: precision, TF32, and which of Lightning's strategies are exact here."""
+
+from typing import Any
+
+import torch
+
+from cliptune.errors import ConfigError
+
+STRATEGIES = ("auto", "ddp", "single_device", "modelparallelstrategy", "ddpstrategy", "singledevicestrategy")
+
+
+def default_precision(accelerator: str) -> str:
+    """`bf16-mixed` where the hardware multiplies bfloat16 itself, with float32 weights; else `32-true`.
+
+    Args:
+        accelerator: the trainer's: auto, gpu, cuda or cpu; others train in 32 bits.
+    """
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    other = torch.backends.mps.is_available() and accelerator == "auto"
+    if accelerator in ("auto", "cpu") and not other:
+        tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for them yet
+        if any(getattr(torch.cpu, test, bool)() for test in tests):
+            return "bf16-mixed"
+    return "32-true"
+
+
+def allow_tf32() -> None:
+    """Let float32 products of the towers take TF32, where there is a GPU; losses and scores stay exact (`similarity.exact`)."""
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+
+
+def check_strategy(strategy: Any) -> None:
+    """Refuse strategies under which the contrastive loss would not be that of the whole batch.
+
+    Args:
+        strategy: the trainer's, as the config has it.
+
+    Raises:
+        ConfigError: naming those that fit.
+    """
+    name = strategy if isinstance(strategy, str) else str(getattr(strategy, "class_path", type(strategy).__name__)).rpartition(".")[2]
+    if name.lower() not in STRATEGIES and not name.startswith("ddp_find_unused"):
+        raise ConfigError(
+            f"trainer.strategy {name} is not supported: it was not shown to give one process's gradient. Use ddp "
+            "(configs/scale/ddp), or for towers too large for one device configs/scale/fsdp."
+        )
+    arguments = getattr(strategy, "init_args", None) or {}
+    if arguments.get("tensor_parallel_size", 1) not in (1, None):
+        raise ConfigError("trainer.strategy: towers are sharded, not split by tensors. Set tensor_parallel_size to 1 (configs/scale/fsdp).")
