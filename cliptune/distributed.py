@@ -12,6 +12,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributed.tensor import DTensor
 
 
 def world() -> int:
@@ -81,6 +82,11 @@ def greatest(value: Tensor) -> Tensor:
     found = value.detach().clone()
     dist.all_reduce(found, dist.ReduceOp.MAX)
     return found
+
+
+def whole(value: Tensor) -> Tensor:
+    """A sharded weight, or a sum over one, as a plain tensor with its gradient; any other tensor as it is."""
+    return value.full_tensor() if isinstance(value, DTensor) else value  # type: ignore[no-any-return]
 
 
 def gathered(found: list[Any]) -> list[Any]:

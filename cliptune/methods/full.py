@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cliptune import towers as T
 from cliptune.backbone import Backbone
+from cliptune.distributed import whole
 from cliptune.errors import ConfigError
 from cliptune.methods.base import ClassTexts, Method
 from cliptune.optim import Group
@@ -104,7 +105,7 @@ class Full(Method):
         assert start is not None
         before = dict(start.named_parameters())
         learning = ((name, p) for name, p in backbone.named_parameters() if p.requires_grad and not name.startswith(SCALES))
-        return torch.stack([(p - before[name]).square().sum() for name, p in learning]).sum()
+        return torch.stack([whole((p - before[name]).square().sum()) for name, p in learning]).sum()
 
     def learned(self, backbone: Backbone) -> Iterable[str]:
         """The names of the weights that learn, and the batch statistics of the modules that train."""
