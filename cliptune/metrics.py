@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from cliptune.distributed import rank, total, world
 from cliptune.similarity import exact
@@ -49,7 +50,7 @@ class Recall(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Give `recall@k_image_to_text`, `recall@k_text_to_image`, and `recall`, the mean of the six."""
-        images, texts, numbers, owners = (torch.cat(list(part)) for part in (self.images, self.texts, self.numbers, self.owners))
+        images, texts, numbers, owners = (dim_zero_cat(part) for part in (self.images, self.texts, self.numbers, self.owners))
         found: dict[str, Tensor] = {}
         for way, parts in {"image_to_text": (images, texts, numbers, owners), "text_to_image": (texts, images, owners, numbers)}.items():
             queries, candidates, query_of, candidate_of = parts

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from cliptune.advice import announce
 from cliptune.backbone import Backbone
 from cliptune.blocks import prepare
-from cliptune.checkpoint import check_fits, learned_only, read, recipe
+from cliptune.checkpoint import check_fits, check_parts, learned_only, read, recipe
 from cliptune.chunks import in_chunks
 from cliptune.data.batches import Batch
 from cliptune.data.images import ImageTextData
@@ -78,6 +78,7 @@ class AdaptModule(L.LightningModule):
         self.automatic_optimization = not self.method.solves
         self.frozen: dict[str, int] = {}  # see Method.frozen
         self._attached = False
+        self._proof: str | None = None
         self.sharded = False
         self._gathered: list[tuple[Tensor, Tensor]] = []
         self._eval_class_rows: ClassRows | None = None
@@ -109,8 +110,10 @@ class AdaptModule(L.LightningModule):
             if self.device_mesh is not None:
                 data.cache = False  # a sharded tower runs on all devices at once, and not for one that lacks some rows
             see_once(self, data, stage)
-        if stage == "fit" and (proof := self.method.audit(self.backbone)):
-            log.info(proof)
+        if self._proof is None and (stage == "fit" or self.device_mesh is not None):  # sharded weights cannot be moved one by one
+            self._proof = self.method.audit(self.backbone)
+        if stage == "fit" and self._proof:
+            log.info(self._proof)
 
     def attach(self, classes: ClassTexts | None = None, counts: list[int] | None = None) -> None:
         """Attach the method and the objective, once, and prepare the metrics; without a trainer too.
@@ -321,4 +324,7 @@ class AdaptModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another backbone, method or objective."""
-        check_fits(checkpoint, self)
+        if self.sharded:  # the strategy has taken the tensors out, and put them in place
+            check_parts({**checkpoint, "state_dict": {}}, self)
+        else:
+            check_fits(checkpoint, self)

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from signal import SIGTERM
+from signal import SIGKILL
 from typing import Any
 
 import lightning as L
@@ -53,7 +53,7 @@ def together(trainer: L.Trainer) -> Iterator[None]:
         started = getattr(launcher, "procs", [])
         broken = not isinstance(error, (CliptuneError, KeyboardInterrupt)) and _one_has_failed(started)
         if started:
-            launcher.kill(SIGTERM)
+            launcher.kill(SIGKILL)  # Lightning answers SIGTERM with a collective, which would wait for this process
         if broken:
             raise TrainingError("another process failed, for the reason told above; all are ended.") from None
         raise

@@ -1,0 +1,195 @@
+"""`cliptune` in two processes on the CPU: the metrics of one, no row counted twice, and an end to all when one fails."""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import pixels
+from PIL import Image
+
+import cliptune
+
+COUNTS = {"train": 24, "validation": 11, "test": 13}  # odd numbers: the last batches are filled up
+TRAINER = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1", "--run.pictures", "false"]
+LIMIT = 240  # seconds, for a machine that does other things too
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures with captions and labels, two captions for some."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rows = []
+    for split, count in COUNTS.items():
+        for i in range(count):
+            name = f"{split}{i}.png"
+            Image.fromarray(pixels(48, 48, seed=100 * len(split) + i)).save(folder / name)
+            texts = [f"a {('red', 'blue', 'green')[i % 3]} thing number {i}"] + [f"thing {i} again"] * (i % 4 == 0)
+            rows.append({"image": name, "caption": texts, "label": ("red", "blue", "green")[i % 3], "split": split})
+    pd.DataFrame(rows).to_json(folder / "table.jsonl", orient="records", lines=True)
+    return folder / "table.jsonl"
+
+
+def command(words: list[str], folder: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    inherited = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
+    return subprocess.Popen(
+        words,
+        cwd=folder,
+        env={**inherited, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    process = command([sys.executable, "-m", "cliptune", *words], folder)
+    out, err = process.communicate(timeout=LIMIT)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def fit(table: Path, folder: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    data = ["--data.path", str(table), "--data.workers", "0", "--model.optimizer", "AdamW", "--model.optimizer.lr", "1e-4"]
+    return run(["fit", *data, *TRAINER, "--run.name", name, *more], folder)
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def assert_same_metrics(one: Path, two: Path) -> None:
+    ours, theirs = metrics(one), metrics(two)
+    assert len(ours) == len(theirs)
+    named = {key for row in theirs for key, value in row.items() if value and key not in ("epoch", "step")}
+    assert {"test/top1", "test/recall@1_image_to_text", "test/recall@5_text_to_image", "train/loss"} <= named
+    for mine, other in zip(ours, theirs, strict=True):
+        for key, value in other.items():
+            assert (mine[key] == "") == (value == ""), key
+            if value:
+                tolerance = 1e-3 if key.startswith("train") else 1e-6
+                assert float(mine[key]) == pytest.approx(float(value), abs=tolerance), (mine["step"], key)
+
+
+TWO = ["--config", "scale/ddp", "--trainer.devices", "2"]
+
+
+@pytest.fixture(scope="module")
+def runs(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fit in one process, and with half the batch in two."""
+    folder = tmp_path_factory.mktemp("runs")
+    one = fit(table, folder, "one", "--data.batch_size", "8", "--data.swaps", "1")
+    assert one.returncode == 0, one.stderr
+    assert "global batch 8 = 1 device, 7 negatives each" in one.stdout
+    two = fit(table, folder, "two", "--data.batch_size", "4", "--data.swaps", "1", *TWO)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("global batch 8 = 2 devices x 4, 7 negatives each") == 1
+    assert two.stdout.count("scoring zero-shot ...") == 1
+    return folder / "runs"
+
+
+def test_two_processes_have_the_metrics_of_one_with_the_doubled_batch(runs: Path) -> None:
+    assert sorted(path.name for path in runs.iterdir()) == ["one", "two"]  # one folder for both
+    assert_same_metrics(runs / "two", runs / "one")
+    one, two = (json.loads((runs / name / "summary.json").read_text(encoding="utf-8")) for name in ("one", "two"))
+    assert (two["devices"], two["batch_size"]) == (2, {"each": 4, "global": 8})
+    assert two["adapted"] == pytest.approx(one["adapted"], abs=1e-6)
+    assert two["counts"] == one["counts"]
+
+
+def test_two_processes_go_on_with_a_run_that_one_began_and_one_with_theirs(table: Path, runs: Path) -> None:
+    more = ["--trainer.max_epochs", "3", "--data.swaps", "1"]
+    for name, devices in (("one", [*TWO, "--data.batch_size", "4"]), ("two", ["--data.batch_size", "8"])):
+        found = fit(table, runs.parent, name, *devices, *more, "--ckpt_path", str(runs / name))
+        assert found.returncode == 0, found.stderr
+    assert_same_metrics(runs / "two", runs / "one")
+
+
+def test_predictions_of_two_processes_are_each_row_once(table: Path, runs: Path) -> None:
+    for name, devices in (("p1", []), ("p2", TWO)):
+        words = ["predict", "--data.path", str(table), "--data.workers", "0", "--data.batch_size", "4", "--trainer.accelerator", "cpu"]
+        found = run([*words, *devices, "--run.name", name, "--model.method", "Full", "--ckpt_path", str(runs / "one")], runs.parent)
+        assert found.returncode == 0, found.stderr
+    one, two = (pd.read_csv(runs / name / "predictions.csv") for name in ("p1", "p2"))
+    assert two["row"].tolist() == list(range(COUNTS["test"]))
+    pd.testing.assert_frame_equal(one, two)
+
+
+@pytest.mark.parametrize("place", [0, COUNTS["validation"] - 1], ids=["the first", "the other"])
+def test_when_one_process_fails_all_end_and_say_why_once(table: Path, tmp_path: Path, place: int) -> None:
+    rows = pd.read_json(table, lines=True)
+    rows["image"] = [str(table.parent / name) for name in rows["image"]]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    row = rows.index[rows["split"] == "validation"][place]
+    rows.loc[row, "image"] = str(broken)
+    rows.to_json(tmp_path / "table.jsonl", orient="records", lines=True)
+    found = fit(tmp_path / "table.jsonl", tmp_path, "broken", "--data.batch_size", "4", *TWO)
+    assert found.returncode not in (0, None)
+    assert found.stderr.count("broken.png") == 1, found.stderr
+    assert "Traceback" not in found.stderr, found.stderr
+    assert not (tmp_path / "runs" / "broken").exists()
+
+
+def test_an_error_that_both_find_is_told_once(table: Path, tmp_path: Path) -> None:
+    found = fit(table, tmp_path, "large", "--data.batch_size", "14", *TWO)
+    assert found.returncode == 2
+    told = "DataError: batch_size 14 on each of 2 devices is more than the 24 training rows. Set data.batch_size to 12 or less."
+    assert found.stderr.strip().splitlines()[-1] == told
+    assert found.stderr.count("batch_size 14") == 1, found.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def test_two_machines_by_torchrun_have_the_metrics_of_one_process(table: Path, runs: Path, tmp_path: Path) -> None:
+    port = str(free_port())
+    data = ["--data.path", str(table), "--data.workers", "0", "--model.optimizer", "AdamW", "--model.optimizer.lr", "1e-4"]
+    words = ["-m", "cliptune", "fit", "--config", "scale/multinode", *data, *TRAINER, "--data.batch_size", "4", "--data.swaps", "1"]
+    words += ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--run.name", "nodes"]
+    started = [
+        command(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--node-rank", str(node),
+             "--master-addr", "127.0.0.1", "--master-port", port, *words], tmp_path)
+        for node in range(2)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=LIMIT) for process in started]
+    assert [process.returncode for process in started] == [0, 0], told
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["nodes"]
+    summary, one = (json.loads((path / "summary.json").read_text(encoding="utf-8")) for path in (tmp_path / "runs" / "nodes", runs / "one"))
+    assert summary["zero_shot"] == pytest.approx(one["zero_shot"], abs=1e-6)
+    rows, wanted = metrics(tmp_path / "runs" / "nodes"), metrics(runs / "one")
+    losses, expected = ([float(row["train/loss"]) for row in part if row["train/loss"]] for part in (rows, wanted))
+    assert losses == pytest.approx(expected[: len(losses)], abs=1e-3)
+    assert len(losses) == 2 * (COUNTS["train"] // 8)
+
+
+SHARDED = ["--config", "scale/fsdp", "--trainer.devices", "2", "--data.batch_size", "4", "--trainer.gradient_clip_val", "1"]
+
+
+@pytest.mark.parametrize("method", ["Full", "LoRA"])
+def test_what_was_written_sharded_loads_in_one_process_and_goes_on_sharded(table: Path, tmp_path: Path, method: str) -> None:
+    found = fit(table, tmp_path, "sharded", *SHARDED, "--model.method", method)
+    assert found.returncode == 0, found.stderr
+    folder = tmp_path / "runs" / "sharded"
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    model = cliptune.load(folder)
+    rows = [row for row in pd.read_json(table, lines=True).to_dict("records") if row["split"] == "test"]
+    said = model.classify([table.parent / row["image"] for row in rows]).names
+    right = [a == row["label"] for a, row in zip(said, rows, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(summary["adapted"]["test/top1"], abs=1e-6)
+    again = fit(table, tmp_path, "sharded", *SHARDED, "--model.method", method, "--trainer.max_epochs", "3", "--ckpt_path", str(folder))
+    assert again.returncode == 0, again.stderr
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["epoch"] == 2
+    assert all(type(value) is torch.Tensor for value in state["state_dict"].values())
