@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from cliptune.errors import ConfigError
 
-STRATEGIES = ("auto", "ddp", "single_device", "modelparallelstrategy", "ddpstrategy", "singledevicestrategy")
+STRATEGIES = ("auto", "ddp", "single_device", "ddpstrategy", "singledevicestrategy", "modelparallelstrategy", "fsdp2")
 
 
 def default_precision(accelerator: str) -> str:
@@ -40,12 +41,23 @@ def check_strategy(strategy: Any) -> None:
     Raises:
         ConfigError: naming those that fit.
     """
-    name = strategy if isinstance(strategy, str) else str(getattr(strategy, "class_path", type(strategy).__name__)).rpartition(".")[2]
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
     if name.lower() not in STRATEGIES and not name.startswith("ddp_find_unused"):
         raise ConfigError(
             f"trainer.strategy {name} is not supported: it was not shown to give one process's gradient. Use ddp "
             "(configs/scale/ddp), or for towers too large for one device configs/scale/fsdp."
         )
-    arguments = getattr(strategy, "init_args", None) or {}
-    if arguments.get("tensor_parallel_size", 1) not in (1, None):
-        raise ConfigError("trainer.strategy: towers are sharded, not split by tensors. Set tensor_parallel_size to 1 (configs/scale/fsdp).")
+    if isinstance(strategy, ModelParallelStrategy) and not isinstance(strategy, FSDP2):
+        raise ConfigError("trainer.strategy ModelParallelStrategy can also split by tensors and write folders. Use cliptune.devices.FSDP2.")
+
+
+class FSDP2(ModelParallelStrategy):
+    """Lightning's ModelParallelStrategy with all devices of all machines as one group of shards, and checkpoints of one file."""
+
+    def __init__(self) -> None:
+        super().__init__(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        """Count the devices, which are known only now."""
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()

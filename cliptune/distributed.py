@@ -4,6 +4,7 @@ Every process works on its own rows; the loss of all is the mean of the losses t
 means gradients. Nothing here knows of losses.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,11 @@ def world() -> int:
 def rank() -> int:
     """This process's number among them, from 0."""
     return dist.get_rank() if world() > 1 else 0
+
+
+def leads_machine() -> bool:
+    """Whether this is the first process of its machine, by the launcher's environment (torchrun, Lightning, SLURM)."""
+    return world() == 1 or int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", rank()))) == 0
 
 
 def sizes_of(*sizes: int, device: torch.device) -> list[list[int]]:

@@ -18,7 +18,7 @@ from cliptune.checkpoint import check_fits, check_parts, learned_only, read, rec
 from cliptune.chunks import in_chunks
 from cliptune.data.batches import Batch
 from cliptune.data.images import ImageTextData
-from cliptune.distributed import mean_of, rank
+from cliptune.distributed import gather_rows, mean_of, rank, sizes_of
 from cliptune.errors import ConfigError, DataError, TrainingError
 from cliptune.frozen import see_once
 from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
@@ -269,7 +269,7 @@ class AdaptModule(L.LightningModule):
                 return
             held_out = [self.transfer_batch_to_device(b, self.device, 0) for b in self.trainer.datamodule.val_dataloader()]  # type: ignore[attr-defined]
             validation = [(self._image_rows(b), b["label"]) for b in held_out]
-        train, chosen = (LabelledRows(*map(torch.cat, zip(*part, strict=True))) for part in (self._gathered, validation))
+        train, chosen = (_of_all(*map(torch.cat, zip(*part, strict=True))) for part in (self._gathered, validation))
         self._gathered.clear()
         loss = self.method.solve(self.backbone, train, chosen)
         self.log("train/loss", loss, batch_size=len(train.rows))
@@ -328,3 +328,10 @@ class AdaptModule(L.LightningModule):
             check_parts({**checkpoint, "state_dict": {}}, self)
         else:
             check_fits(checkpoint, self)
+
+
+def _of_all(rows: Tensor, labels: Tensor) -> LabelledRows:
+    """The labelled rows of all processes."""
+    rows, labels = rows[labels >= 0], labels[labels >= 0]
+    (sizes,) = sizes_of(len(rows), device=rows.device)
+    return LabelledRows(gather_rows(rows, sizes), gather_rows(labels, sizes))

@@ -102,7 +102,7 @@ def test_the_recipe_is_plain_and_the_file_loads_with_weights_only(vit: Backbone,
     found = torch.load(tmp_path / "a.ckpt", weights_only=True)["cliptune"]
     assert json.loads(json.dumps(found)) == found
     assert (found["method"]["arguments"]["layer_decay"], found["method"]["arguments"]["train_last"]) == (0.5, 2)
-    assert found["objective"]["arguments"] == {"same": ["image", "caption"]}
+    assert found["objective"]["arguments"] == {"same": ["image", "caption"], "positives": "each", "label_smoothing": 0.0}
     assert (found["class_names"], found["class_texts"]) == (["cat", "dog"], [["a cat."], ["a dog."]])
     assert found["base_fingerprint"] == Backbone(vit.name).fingerprint()
     assert found["preprocess"]["mean"] == [0.5, 0.4, 0.3]
@@ -194,7 +194,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         lambda c: (edit("state_dict", SCALE)(c), edit("state_dict", "x", value=torch.ones(1))(c))[0],
         rf"lacks {SCALE} and has the unknown x\.",
     ),
-    "shape": (edit("state_dict", SCALE, value=torch.ones(2)), rf"has {SCALE} \(2,\) instead of \(\)\. It does not fit"),
+    "shape": (edit("state_dict", SCALE, value=torch.ones(2)), rf"has {SCALE} \(2,\) instead of \(1,\)\. It does not fit"),
     "other weights": (
         edit("cliptune", "base_fingerprint", value="0123456789abcdef"),
         r"other weights of \S+vit \(0123456789abcdef, not [0-9a-f]{16}\)\. Put those back to \S+vit\.",

@@ -26,7 +26,11 @@ CONFIGS = {
     "floor": ("watch: {floor: 2}", ["watch: floor 2", "share of zero-shot"]),
     "batch": ("data: {batch_size: 5000}", ["batch_size 5000", "training rows"]),
     "image_size": ("model: {backbone: {name: nano, image_size: 50}}", ["image_size 50", "Take 48"]),
-    "devices": ("trainer: {devices: 2, accelerator: cpu}", ["devices 2", "Set trainer.devices to 1"]),
+    "strategy": ("trainer: {strategy: fsdp, accelerator: cpu}", ["trainer.strategy fsdp is not supported", "configs/scale/fsdp"]),
+    "tensors": (
+        "trainer: {accelerator: cpu, strategy: {class_path: ModelParallelStrategy, init_args: {tensor_parallel_size: 2}}}",
+        ["ModelParallelStrategy can also split by tensors", "Use cliptune.devices.FSDP2"],
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from cliptune.data.batches import EvalView, ImageView, Order, Rows, TrainView
+from cliptune.data.batches import FILL, EvalView, ImageView, Order, Rows, TrainView
 from cliptune.data.columns import Columns, Row, Split
 from cliptune.images import decode
 from cliptune.preprocess import Preprocess
@@ -91,6 +91,26 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     assert list(order) == list(resumed)
     assert {epoch for batch in order for epoch, _ in batch} == {2}
     assert [row for batch in order for _, row in batch] != [row for batch in zero for _, row in batch]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_batches_of_all_processes_are_those_of_one_with_as_many_times_the_rows(world: int, shuffle: bool) -> None:
+    rows = 29
+    shares = [list(Order(rows, 4, shuffle, seed=1, share=(rank, world))) for rank in range(world)]
+    whole = list(Order(rows, 4 * world, shuffle, seed=1))
+    assert len({len(share) for share in shares}) == 1
+    for parts, together in zip(zip(*shares, strict=True), whole, strict=True):
+        assert len({len(part) for part in parts}) == 1  # collectives wait for every process
+        assert [place for part in parts for place in part if place[0] != FILL] == together
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 13])
+def test_in_order_every_row_is_counted_once_by_one_process(rows: int) -> None:
+    shares = [list(Order(rows, 3, shuffle=False, seed=1, share=(rank, 4))) for rank in range(4)]
+    counted = [row for share in shares for batch in share for epoch, row in batch if epoch != FILL]
+    assert sorted(counted) == list(range(rows))
+    assert all(batch for share in shares for batch in share)
 
 
 # Training
@@ -189,3 +209,40 @@ def test_every_image_is_decoded_once(preprocess: Preprocess, rows: list[Row], mo
     view = train_view(preprocess) if kind == "train" else EvalView(preprocess, {}, captions=True)
     view([(0, i, row) for i, row in enumerate(rows)])
     assert decoded == [row.key for row in rows]
+
+
+def test_what_only_fills_a_batch_has_no_label_no_row_and_no_captions(preprocess: Preprocess, rows: list[Row]) -> None:
+    view = EvalView(preprocess, {"cat": 0, "dog": 1}, captions=True)
+    batch = view([(0, 4, rows[1]), (FILL, 0, rows[0])])
+    assert (batch["row"].tolist(), batch["label"].tolist(), batch["owner"].tolist()) == ([4, -1], [1, -1], [0])
+    assert len(batch["images"]) == 2
+    filling = view([(FILL, 0, rows[0])])
+    assert (filling["row"].tolist(), filling["owner"].tolist(), len(filling["tokens"])) == ([-1], [0], 1)
+
+
+# Hard negatives
+
+
+def spoken(preprocess: Preprocess, tokens: torch.Tensor) -> list[str]:
+    decoded = map(preprocess.tokenizer.decode, tokens.tolist())
+    return [text.replace("<start_of_text>", "").partition("<end_of_text>")[0].strip() for text in decoded]
+
+
+def test_negatives_come_from_the_row_and_from_swaps_of_its_text(preprocess: Preprocess) -> None:
+    image = np.zeros(4, dtype=np.float32)
+    items = [
+        (0, 0, Row(image + 1, ["a red cube and a blue ball"], None, "a", ["a cube of ice"])),
+        (0, 1, Row(image + 2, ["nothing"], None, "b")),
+        (0, 2, Row(image + 3, ["a dog"], None, "c", ["a cube of ice", "a wolf"])),
+    ]
+    image_view = ImageView(preprocess, 0, SCALE, FLIP, SEED)
+    view = TrainView(image_view, {}, [], True, swaps=1)
+    batch = view(items)
+    said = spoken(preprocess, batch["tokens"][batch["negative"]])
+    assert said == ["a cube of ice", "a blue cube and a red ball", "a cube of ice", "a wolf"]
+    assert batch["negative_identity"][0] == batch["negative_identity"][2]
+    assert not set(batch["negative_identity"].tolist()) & set(batch["identity"][:, 1].tolist())
+    again = TrainView(image_view, {}, [], True, swaps=1)([(5, number, row) for _, number, row in items])
+    assert torch.equal(again["negative_identity"], batch["negative_identity"])  # a text's swaps are the same in every epoch
+    assert view.every_text(items[0][2]) == ["a red cube and a blue ball", "a cube of ice", "a blue cube and a red ball"]
+    assert "negative" not in TrainView(image_view, {}, [], True)([items[1]])

@@ -471,3 +471,39 @@ def test_sources_are_opened_once_for_all_stages(write: Callable[..., Path], monk
     monkeypatch.setattr("cliptune.data.images.open_source", lambda path: pytest.fail("opened again"))
     for stage in ("fit", "validate", "test", "predict"):
         made.setup(stage)
+
+
+def test_a_column_of_negatives_is_read_for_training_and_may_lack_elsewhere(write: Callable[..., Path], tmp_path: Path) -> None:
+    table = write([f"a {i}" for i in range(12)], negatives=[["not this", " "], None, "nor that"[:0] or []] * 4)
+    made = data(table, negative_column="negatives", batch_size=6)
+    batch = next(iter(made.train_dataloader()))
+    rows = made.rows("train")[[(0, i) for i in range(len(made.rows("train")))]]
+    assert any(row.negatives == ["not this"] for _, _, row in rows)
+    assert set(texts_of(batch["tokens"][batch["negative"]])) == {"not this"}
+    with pytest.raises(DataError, match=r"has no column negative \(negative_column\)\. Did you mean negatives\?"):
+        data(table, negative_column="negative")
+
+
+def test_negatives_serve_pairs_only(write: Callable[..., Path]) -> None:
+    table = write(["cat", "dog"] * 8, column="label")
+    with pytest.raises(ConfigError, match=r"hard negatives \(negative_column, swaps\) serve Contrastive and Sigmoid"):
+        data(table, swaps=2, needs="classes")
+    with pytest.raises(ConfigError, match=r"swaps -1 is negative\. Take 1 to 4"):
+        data(table, swaps=-1)
+
+
+def test_training_images_of_each_class_are_counted(write: Callable[..., Path]) -> None:
+    table = write(["cat"] * 12 + ["dog"] * 5 + ["owl"] * 3, column="label")
+    made = data(table, needs="classes")
+    rows = made.rows("train")
+    said = [row.label for _, _, row in rows[[(0, i) for i in range(len(rows))]]]
+    assert made.class_counts == [said.count(name) for name in made.class_names]
+    assert data(write([f"a {i}" for i in range(12)])).class_counts is None
+
+
+def test_pairs_and_classes_can_be_wanted_together(write: Callable[..., Path]) -> None:
+    table = write([f"a {i}" for i in range(12)], label=["cat", "dog", None] * 4)
+    made = data(table, needs=["pairs", "classes"])
+    batch = next(iter(made.train_dataloader()))
+    assert {"tokens", "text", "identity", "label"} <= batch.keys()
+    assert -1 in torch.cat([b["label"] for b in made.train_dataloader()])

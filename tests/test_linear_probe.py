@@ -289,7 +289,7 @@ def test_arguments_that_cannot_be_are_one_line_with_the_way_out(case: str) -> No
 def test_it_needs_classes(vit: Backbone) -> None:
     message = r"LinearProbe learns from class names, but Contrastive needs image-text pairs\. Use objective: CrossEntropy\."
     with pytest.raises(ConfigError, match=f"^{message}$"):
-        LinearProbe().check(Contrastive.needs)
-    LinearProbe().check(CrossEntropy.needs)
+        LinearProbe().check(Contrastive())
+    LinearProbe().check(CrossEntropy())
     with pytest.raises(ConfigError, match=r"learns a row for each class, and the data has no classes\. Set data\.label_column"):
         LinearProbe().attach(vit, ClassTexts([], [], vit.preprocess))

@@ -1,12 +1,18 @@
-"""Recall between images and captions: cases counted by hand, and torchmetrics' hit rate."""
+"""Recall between images and captions: cases counted by hand, torchmetrics' hit rate, two processes, and bounded memory."""
+
+from typing import Any
 
 import pytest
 import torch
+from pair import Pair
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torchmetrics.functional.retrieval import retrieval_hit_rate
 
 from cliptune import metrics
-from cliptune.metrics import RECALL_AT, Recall
+from cliptune.data.batches import FILL, Order
+from cliptune.distributed import rank
+from cliptune.metrics import RECALL_AT, Recall, ranks_of
 
 
 def recall(scores: Tensor, owner: list[int]) -> dict[str, float]:
@@ -137,3 +143,38 @@ def test_rows_of_low_precision_are_compared_in_float32() -> None:
     rows, texts, owner = random_case()
     expected = measured(rows.bfloat16().float(), texts.bfloat16().float(), owner)
     assert measured(rows.bfloat16(), texts.bfloat16(), owner) == expected
+
+
+def shared_recall() -> dict[str, float]:
+    """The recall of this process's share of the batches, the last of which is filled up."""
+    rows, texts, owner = random_case()
+    metric = Recall()
+    for batch in Order(len(rows), 4, shuffle=False, seed=0, share=(rank(), 2)):
+        numbers = torch.tensor([row if epoch != FILL else -1 for epoch, row in batch])
+        own = torch.cat([(owner == row).nonzero()[:, 0] for _, row in batch])
+        whose = torch.cat([torch.full((int((owner == row).sum()),), i) for i, (_, row) in enumerate(batch)])
+        metric.update(rows[[row for _, row in batch]], numbers, texts[own], whose)
+    return {name: value.item() for name, value in metric.compute().items()}
+
+
+def test_two_processes_measure_what_one_does(pair: Pair) -> None:
+    expected = {name: value.item() for name, value in measured(*random_case()).items()}
+    for found in pair(shared_recall):
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_more_than_a_block_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest: list[int] = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = function(*args, **(kwargs or {}))
+            if isinstance(found, Tensor):
+                largest.append(found.numel())
+            return found
+
+    monkeypatch.setattr(metrics, "BLOCK", {"cpu": (50, 60)})
+    images = torch.nn.functional.normalize(torch.randn(300, 4), dim=-1)
+    with Watch():
+        ranks_of(images, images.repeat(5, 1), torch.arange(300), torch.arange(300).repeat(5))
+    assert max(largest) <= 1500 * 4  # the candidates themselves; the matrix would be 450,000

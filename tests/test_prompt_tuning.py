@@ -24,6 +24,7 @@ from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import Full
 from cliptune.methods.prompt_tuning import PromptTuning, as_lines
 from cliptune.module import AdaptModule
+from cliptune.objectives.contrastive import Contrastive
 from cliptune.objectives.cross_entropy import CrossEntropy
 from cliptune.optim import build_optimizer
 
@@ -346,7 +347,7 @@ def _family(backbone: Backbone) -> str:
 
 def test_image_prompts_learn_from_pairs_and_without_classes(vit: Backbone) -> None:
     method = PromptTuning(towers="image")
-    method.check("pairs")
+    method.check(Contrastive())
     method.attach(vit, ClassTexts([], [], vit.preprocess))
     assert method.groups(vit)
 
@@ -411,9 +412,9 @@ def test_arguments_that_cannot_be_are_one_line_with_the_way_out(case: str) -> No
 def test_pairs_are_refused_where_words_learn(towers: Any) -> None:
     message = "PromptTuning learns from class names, but Contrastive needs image-text pairs. Use objective: CrossEntropy."
     with pytest.raises(ConfigError) as caught:
-        PromptTuning(towers=towers).check("pairs")
+        PromptTuning(towers=towers).check(Contrastive())
     assert str(caught.value) == message
-    PromptTuning(towers=towers).check("classes")
+    PromptTuning(towers=towers).check(CrossEntropy())
 
 
 def test_data_without_classes_is_refused(vit: Backbone) -> None:

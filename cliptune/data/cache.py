@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,6 +24,7 @@ from cliptune.data.batches import Images, ImageView, Rows, content
 from cliptune.data.columns import Row
 from cliptune.data.store import RowStore, digest, digests_of
 from cliptune.data.table import RowTable
+from cliptune.distributed import gathered, leads_machine, rank, world
 from cliptune.errors import DataError
 from cliptune.preprocess import Preprocess
 
@@ -135,47 +137,66 @@ def _table(
     batches: Callable[[np.ndarray], Iterable[tuple[np.ndarray, Tensor]]],
     what: str,
 ) -> RowTable | None:
+    """The rows of all items, those that are missing computed by all processes, and written by the first of each machine."""
     shelf = store.shelf({**encoder.about, **view}, encoder.shape)
+    began = time.perf_counter()
+    with shelf.lock() if leads_machine() else nullcontext():
+        lacking = shelf.missing(digests) if leads_machine() else np.empty(0, dtype=np.int64)
+        missing = np.unique(np.concatenate(gathered([lacking])))
+        if not all(gathered([not len(lacking) or store.make_room(len(lacking) * shelf.row_bytes)])):
+            return None
+        own = missing[rank() :: world()]
+        found = _computed(encoder, batches(own) if len(own) else (), len(own), f"{encoder.about['tower']} rows")
+        if not _shared(shelf, digests, lacking, found):
+            return None
     with shelf.lock():
-        missing = shelf.missing(digests)
-        if len(missing) and not store.make_room(len(missing) * shelf.row_bytes):
-            return None
-        began = time.perf_counter()
-        if len(missing) and not _fill(shelf, encoder, digests, batches(missing), len(missing), f"{encoder.about['tower']} rows"):
-            return None
         seconds = time.perf_counter() - began
         if len(missing):
-            _note_rate(shelf.folder, seconds / len(missing))
+            _note_rate(shelf.folder, seconds * world() / len(missing))
+        if len(shelf.missing(digests)):  # another program has thrown them out in between
+            return None
         table = shelf.table(digests)
-    saved = len(digests) * _rate(shelf.folder)
+    saved = len(digests) * _rate(shelf.folder) / world()
     done = f"{len(missing):,} computed in {seconds:.1f} s" if len(missing) else "all there already"
     log.info(f"cached: the {encoder.about['tower']} tower's rows of {len(digests):,} {what}, {done}; saves about {saved:.1f} s a pass")
     return table
 
 
-def _fill(shelf: Any, encoder: Encoder, digests: np.ndarray, batches: Any, count: int, title: str) -> bool:
-    """Compute and append; False where the disk takes no more."""
+def _computed(encoder: Encoder, batches: Any, count: int, title: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Items' numbers and their rows, `APPEND` or somewhat more at a time."""
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
-    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress, torch.inference_mode():
+    with Progress(*columns, transient=True, disable=rank() > 0 or not sys.stdout.isatty()) as progress:
         task = progress.add_task(title, total=count)
         for numbers, inputs in batches:
-            rows = encoder.encode(inputs).float().cpu().numpy()
+            with torch.inference_mode():
+                rows = encoder.encode(inputs).float().cpu().numpy()
             if rows.shape[1:] != encoder.shape or len(rows) != len(numbers):
                 raise DataError(f"the tower gives rows {rows.shape[1:]}, not {encoder.shape}. Set data.cache to false, and report this.")
             waiting.append((numbers, rows))
             progress.advance(task, len(numbers))
-            if sum(len(part) for part, _ in waiting) >= APPEND and not _append(shelf, digests, waiting):
-                return False
-        return _append(shelf, digests, waiting)
+            if sum(len(part) for part, _ in waiting) >= APPEND:
+                yield _joined(waiting)
+                waiting.clear()
+    if waiting:
+        yield _joined(waiting)
 
 
-def _append(shelf: Any, digests: np.ndarray, waiting: list[tuple[np.ndarray, np.ndarray]]) -> bool:
-    if not waiting:
-        return True
-    numbers, rows = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
-    waiting.clear()
-    return bool(shelf.append(digests[numbers], rows))
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    numbers, rows = zip(*parts, strict=True)
+    return np.concatenate(numbers), np.concatenate(rows)
+
+
+def _shared(shelf: Any, digests: np.ndarray, lacking: np.ndarray, found: Iterator[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Tell all processes what each has computed, and append what this machine's shelf lacks; False where a disk takes no more."""
+    while True:
+        parts = [part for part in gathered([next(found, None)]) if part is not None]
+        if not parts:
+            return True
+        numbers, rows = _joined(parts)
+        ours = np.isin(numbers, lacking)
+        if not all(gathered([not ours.any() or bool(shelf.append(digests[numbers[ours]], rows[ours]))])):
+            return False
 
 
 def _note_rate(folder: Path, seconds: float) -> None:
