@@ -20,6 +20,7 @@ from cliptune.backbone import Backbone
 from cliptune.methods.base import ClassTexts
 from cliptune.methods.lora import LoRA
 from cliptune.methods.prompt_tuning import PromptTuning
+from cliptune.objectives.base import StepRows
 from cliptune.objectives.cross_entropy import CrossEntropy
 
 RANK, CLASSES = 4, 47  # as many as the textures of DTD
@@ -83,7 +84,7 @@ def prompts(batch: int, cached: bool) -> Step:
     def ours() -> None:
         optimizer.zero_grad()
         rows = method.class_rows(backbone, classes)
-        objective(known, rows.rows, labels, backbone.logit_scale, None).backward()
+        objective(StepRows(known, backbone.logit_scale, classes=rows.rows, label=labels)).backward()
         optimizer.step()
 
     def coop() -> None:

@@ -98,6 +98,16 @@ def peak_alone(target: Callable[..., object], *arguments: object) -> float:
         return pool.apply(_peak_of, (target, *arguments))
 
 
+def extra_alone(make: Callable[..., Callable[[], object]], *arguments: object) -> float:
+    """Make a step in a process of its own, and run it.
+
+    Returns:
+        The MB that the step needed at most beyond what was resident before it.
+    """
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_extra_of, (make, *arguments))
+
+
 def report(name: str, a: str, b: str, lines: list[Line]) -> None:
     """Print a table, and write results/NAME.json with the machine and the versions.
 
@@ -157,10 +167,24 @@ def _as_dict(line: Line) -> dict[str, Any]:
     return {"case": line.case, "ratio": summary, "goal": line.goal, "items": line.items, "seconds": pairs, **line.notes}
 
 
+def _extra_of(make: Callable[..., Callable[[], object]], *arguments: object) -> float:
+    step = make(*arguments)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): the peak counts from here
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> float:
+    """MB, by the kernel's account of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1e3
+
+
 def _peak_of(target: Callable[..., object], *arguments: object) -> float:
     target(*arguments)
     status = Path("/proc/self/status")
     if status.exists():  # Linux's ru_maxrss is that of the parent, where it was greater
-        return next(float(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1e3
+        return _status("VmHWM")
     unit = 1e6 if sys.platform == "darwin" else 1e3  # getrusage(2): bytes there, KB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

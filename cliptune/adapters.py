@@ -18,7 +18,7 @@ from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cliptune.distributed import whole
+from cliptune.distributed import unsharded
 from cliptune.errors import CheckpointError
 
 ADAPTER = "default"  # peft's name of an only adapter
@@ -99,20 +99,20 @@ def drift(layer: Any) -> Tensor:
     """The squared distance of an adapted layer's weight from the one below, with a gradient."""
     magnitude = layer.lora_magnitude_vector
     if not magnitude and layer.active_adapters == [ADAPTER] and isinstance(layer.get_base_layer(), nn.Linear):
-        a, b = whole(layer.lora_A[ADAPTER].weight), whole(layer.lora_B[ADAPTER].weight)
+        a, b = unsharded(layer.lora_A[ADAPTER].weight), unsharded(layer.lora_B[ADAPTER].weight)
         return ((a @ a.T) * (b.T @ b)).sum() * layer.scaling[ADAPTER] ** 2  # of their product, which need not be computed
     change: Tensor = sum(_product(layer, name) for name in layer.active_adapters)  # type: ignore[assignment]
     if not magnitude:
         return change.square().sum()
-    weight = whole(layer.get_base_layer().weight)
+    weight = unsharded(layer.get_base_layer().weight)
     changed = (weight + change).flatten(1)
     length = changed.norm(dim=1, keepdim=True).detach()  # a constant in the gradient, as everywhere in DoRA (Liu et al. 2024, sec. 4.3)
-    return (whole(magnitude[ADAPTER].weight).reshape(-1, 1) / length * changed - weight.flatten(1)).square().sum()
+    return (unsharded(magnitude[ADAPTER].weight).reshape(-1, 1) / length * changed - weight.flatten(1)).square().sum()
 
 
 def _product(layer: Any, name: str) -> Tensor:
     """The change of the weight that one adapter makes, in the weight's shape."""
-    a, b = whole(layer.lora_A[name].weight), whole(layer.lora_B[name].weight)
+    a, b = unsharded(layer.lora_A[name].weight), unsharded(layer.lora_B[name].weight)
     return (b.flatten(1) @ a.flatten(1) * layer.scaling[name]).reshape(layer.get_base_layer().weight.shape)
 
 

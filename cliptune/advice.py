@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def batch_size_line(devices: int, each: int) -> str:
+def batch_size_line(devices: int, each: int, hard: bool = False) -> str:
     """Such as `global batch 4096 = 8 devices x 512, 4095 negatives each`."""
     whole = devices * each
     where = f"{devices} devices x {each}" if devices > 1 else "1 device"
-    return f"global batch {whole} = {where}, {whole - 1} negatives each (equals are none)"
+    return f"global batch {whole} = {where}, {whole - 1} negatives each (equals are none){' and the hard ones' * hard}"
 
 
 def announce(module: AdaptModule) -> None:
@@ -27,7 +27,8 @@ def announce(module: AdaptModule) -> None:
     each = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
     pairs = "pairs" in module.objective.needs
     if pairs and each:
-        log.info(batch_size_line(trainer.world_size, each))
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        log.info(batch_size_line(trainer.world_size, each, bool(getattr(data, "swaps", 0) or getattr(data, "negative_column", None))))
     if pairs and trainer.accumulate_grad_batches > 1:
         log.warning(
             f"trainer.accumulate_grad_batches {trainer.accumulate_grad_batches} gives no larger contrastive batch: each part has "

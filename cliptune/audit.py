@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
+from cliptune.similarity import exact
 
 STEPS = (2e-3, 5e-4, 1e-4)  # of all adapters together, relative to their length; a curve looks straight at one of them, a fault at none
 AGREE = 0.1  # of the change that the gradient foretells; DoRA, which takes norms as constants in its gradient, is off by up to 0.05
@@ -29,7 +30,7 @@ def audit(backbone: Backbone, tower: str, adapters: dict[str, nn.Parameter]) -> 
     Raises:
         ConfigError: naming the tensors that do nothing, or that the gradient is not what happens.
     """
-    with torch.random.fork_rng(), evaluating(backbone), moved(list(adapters.values())):
+    with torch.random.fork_rng(), evaluating(backbone), exact(backbone.mean.device), moved(list(adapters.values())):
         torch.manual_seed(0)
         value = _scalar(backbone, tower)
         total = value()

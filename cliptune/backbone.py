@@ -21,6 +21,8 @@ from cliptune.described import Described
 from cliptune.preprocess import Preprocess, normalize
 from cliptune.pretrained import check_image_size, checked_tag, create, load_file, model_config, resolve, tokenizer_of
 
+SCALES = ("logit_scale", "logit_bias")
+
 
 class Backbone(Described, nn.Module):
     """A pretrained CLIP.
@@ -55,9 +57,9 @@ class Backbone(Described, nn.Module):
         self.model = create(source, image_size, patch_dropout, load=weights == "own", tag=checked_tag(source, weights, config))
         if weights not in ("own", "random") and not get_pretrained_cfg(source, weights):
             load_file(self.model, name, Path(weights))
-        for scalar in ("logit_scale", "logit_bias"):  # as vectors of one, which FSDP can shard and scalars it cannot
-            if getattr(self.model, scalar) is not None:
-                setattr(self.model, scalar, nn.Parameter(getattr(self.model, scalar).detach().reshape(1)))
+        self._shapes = {name: p.shape for name in SCALES if (p := getattr(self.model, name)) is not None}
+        for name in self._shapes:  # vectors of one, which FSDP can shard and scalars it cannot
+            self._reshape(name, torch.Size([1]))
         self.config = config
         self.causal = _is_causal(self.towers()["text"])
         self.preprocess = Preprocess(dict(open_clip.get_model_preprocess_cfg(self.model)), tokenizer_of(source), trim=self.causal)
@@ -103,6 +105,15 @@ class Backbone(Described, nn.Module):
         with T.entered(self.towers()["image"], count, inner):
             return self.encode_image(blank)
 
+    def restore_shapes(self) -> None:
+        """Make `model` a plain open_clip model again, whose scale and bias may be scalars."""
+        for name, shape in self._shapes.items():
+            self._reshape(name, shape)
+
+    def _reshape(self, name: str, shape: torch.Size) -> None:
+        old = getattr(self.model, name)
+        setattr(self.model, name, nn.Parameter(old.detach().reshape(shape), requires_grad=old.requires_grad))
+
     @property
     def logit_scale(self) -> Tensor:
         """The factor on the cosines, not its logarithm."""
@@ -121,7 +132,7 @@ class Backbone(Described, nn.Module):
         """Identify the weights: sha256 over the names, shapes and up to 1,024 evenly spaced values of each tensor."""
         digest = hashlib.sha256()
         for name, value in self.model.state_dict().items():
-            digest.update(f"{name}{tuple(value.shape)}".encode())
+            digest.update(f"{name}{tuple(self._shapes.get(name, value.shape))}".encode())
             flat = value.detach().flatten()
             digest.update(flat[:: max(len(flat) // 1024, 1)].float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]

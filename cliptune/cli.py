@@ -27,7 +27,6 @@ from cliptune.callbacks import Clock, Floor, Watch, progress
 from cliptune.checkpoint import check_parts, read
 from cliptune.data.images import ImageTextData
 from cliptune.devices import allow_tf32, check_strategy, default_precision
-from cliptune.distributed import gathered
 from cliptune.errors import CheckpointError, ConfigError
 from cliptune.logs import ResumableCSVLogger
 from cliptune.module import AdaptModule
@@ -210,9 +209,7 @@ class AdaptCLI(LightningCLI):
 
         with self.run.tidy(), together(self.trainer):
             batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
-            everyone = gathered(batches or [])
-            if is_main():
-                write_predictions(self.run.folder, everyone, self.model.classes.names)
+            write_predictions(self.run.folder, batches or [], self.model.classes.names)
 
     def _score(self, what: str) -> dict[str, float]:
         """Validation and test metrics of the module as it stands."""

@@ -3,11 +3,11 @@
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 
 from cliptune.errors import ConfigError
 
-STRATEGIES = ("auto", "ddp", "single_device", "ddpstrategy", "singledevicestrategy", "modelparallelstrategy", "fsdp2")
+STRATEGIES = ("auto", "ddp", "single_device", "ddpstrategy", "singledevicestrategy", "fsdp2")
 
 
 def default_precision(accelerator: str) -> str:
@@ -45,10 +45,8 @@ def check_strategy(strategy: Any) -> None:
     if name.lower() not in STRATEGIES and not name.startswith("ddp_find_unused"):
         raise ConfigError(
             f"trainer.strategy {name} is not supported: it was not shown to give one process's gradient. Use ddp "
-            "(configs/scale/ddp), or for towers too large for one device configs/scale/fsdp."
+            "(configs/scale/ddp), or for towers too large for one device fsdp2 (configs/scale/fsdp)."
         )
-    if isinstance(strategy, ModelParallelStrategy) and not isinstance(strategy, FSDP2):
-        raise ConfigError("trainer.strategy ModelParallelStrategy can also split by tensors and write folders. Use cliptune.devices.FSDP2.")
 
 
 class FSDP2(ModelParallelStrategy):
@@ -61,3 +59,6 @@ class FSDP2(ModelParallelStrategy):
         """Count the devices, which are known only now."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+
+StrategyRegistry.register("fsdp2", FSDP2, description="every parameter sharded over all devices")

@@ -4,7 +4,6 @@ Every process works on its own rows; the loss of all is the mean of the losses t
 means gradients. Nothing here knows of losses.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +23,6 @@ def world() -> int:
 def rank() -> int:
     """This process's number among them, from 0."""
     return dist.get_rank() if world() > 1 else 0
-
-
-def leads_machine() -> bool:
-    """Whether this is the first process of its machine, by the launcher's environment (torchrun, Lightning, SLURM)."""
-    return world() == 1 or int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", rank()))) == 0
 
 
 def sizes_of(*sizes: int, device: torch.device) -> list[list[int]]:
@@ -90,7 +84,7 @@ def greatest(value: Tensor) -> Tensor:
     return found
 
 
-def whole(value: Tensor) -> Tensor:
+def unsharded(value: Tensor) -> Tensor:
     """A sharded weight, or a sum over one, as a plain tensor with its gradient; any other tensor as it is."""
     return value.full_tensor() if isinstance(value, DTensor) else value  # type: ignore[no-any-return]
 

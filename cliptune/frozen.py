@@ -33,7 +33,7 @@ def see_once(module: AdaptModule, data: ImageTextData, stage: str) -> None:
     """
     frozen = module.frozen
     whole = {name: count > len(T.blocks(module.backbone.towers()[name])) for name, count in frozen.items()}
-    data.whole = module.method.solves
+    data.once = module.method.solves
     if data.views == "auto" and whole["image"]:
         data.views = 0
     if data.vectors:
@@ -95,4 +95,5 @@ def _encoder(
 
     known = {"backbone": module.backbone.name, "tower": name, "weights": T.fingerprint(tower, count)}
     shape = tuple(run(sample).shape[1:])
-    return Encoder({**known, "precision": str(module.trainer.precision), **about}, run, shape, key)
+    tf32 = {"products": torch.get_float32_matmul_precision()} if module.device.type == "cuda" else {}
+    return Encoder({**known, "precision": str(module.trainer.precision), **tf32, **about}, run, shape, key)

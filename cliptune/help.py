@@ -27,6 +27,7 @@ data
   --data.shots N                images of each class that training sees (all)
   --data.views V                fresh training views each epoch, 0 for evaluation's, or K drawn once (auto)
   --data.cache B                keep what frozen towers give on disk (true)
+  --data.swaps N                hard negatives made of each caption by words that change places (0)
   --data.workers N              processes that decode images (cores less one)
 """
 
@@ -36,7 +37,8 @@ model
   --model.backbone.pretrained W an open_clip tag, a .pt or .safetensors file, or random
   --model.backbone.image_size N pixels, where other than pretrained
   --model.method NAME           Full, LoRA, LinearProbe or PromptTuning; its arguments are --model.method.ARGUMENT
-  --model.objective NAME        Contrastive (captions or class texts) or CrossEntropy (classes)
+  --model.objective NAME        Contrastive or Sigmoid (captions or class texts), CrossEntropy (classes), or a Sum with what keeps
+                                old knowledge: docs/objectives.md
 """
 
 _RUN = """\
@@ -53,8 +55,10 @@ training
   --model.optimizer.lr LR       learning rate (1e-5: right for fine-tuning a real CLIP, low for nano)
   --model.schedule.warmup X     share of all steps over which it rises (0.1)
   --trainer.max_epochs N        passes over the training split
-  --trainer.precision P         32-true, bf16-mixed, ...
+  --model.chunk_size N          run towers N images or texts at a time: the gradient of the whole batch in the memory of a chunk
+  --trainer.precision P         32-true, bf16-mixed, ... (bf16-mixed where the hardware has it)
   --trainer.accelerator A       auto, cpu, gpu
+  --config scale/ddp            all devices of this machine, as a second config; also scale/fsdp, scale/multinode: docs/scale.md
   --watch.patience N            evaluations without a better one before stopping (10)
   --watch.floor X               stop when validation falls below this share of zero-shot (0.5)
 """

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cliptune import __version__
 from cliptune.errors import CliptuneError, did_you_mean
 from cliptune.help import COMMANDS, PROGRAM, SCREENS
+from cliptune.launcher import launched_rank
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rank() -> str:
     """What goes before an error of a process that is not the first: a moment, in which the first one tells it for all and ends them."""
-    number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK", "0")
-    if number == "0":
+    number = launched_rank()
+    if number == 0:
         return ""
     time.sleep(2)
     return f"process {number}: "

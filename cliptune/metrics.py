@@ -97,5 +97,6 @@ def _best_right(queries: Tensor, candidates: Tensor, query_of: Tensor, candidate
     count = last - first
     query = torch.arange(len(queries), device=queries.device).repeat_interleave(count)
     place = torch.arange(len(query), device=queries.device) - (count.cumsum(0) - count).repeat_interleave(count)
-    scores = (queries[query] * candidates[first.repeat_interleave(count) + place]).sum(dim=1)
+    right, step = first.repeat_interleave(count) + place, BLOCK.get(queries.device.type, BLOCK["cpu"])[1]
+    scores = torch.cat([(queries[q] * candidates[r]).sum(dim=1) for q, r in zip(query.split(step), right.split(step), strict=True)])
     return torch.full((len(queries),), -torch.inf, device=queries.device).scatter_reduce_(0, query, scores, "amax")

@@ -1,7 +1,6 @@
 """`AdaptModule`: wires backbone, method, objective and data, logs, and saves only what learned."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +8,21 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
-from torchmetrics.classification import MulticlassAccuracy
 
 from cliptune.advice import announce
 from cliptune.backbone import Backbone
 from cliptune.blocks import prepare
 from cliptune.checkpoint import check_fits, check_parts, learned_only, read, recipe
-from cliptune.chunks import in_chunks
 from cliptune.data.batches import Batch
 from cliptune.data.images import ImageTextData
-from cliptune.distributed import gather_rows, mean_of, rank, sizes_of
+from cliptune.distributed import mean_of, rank
 from cliptune.errors import ConfigError, DataError, TrainingError
+from cliptune.evaluation import Evaluation
 from cliptune.frozen import see_once
-from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
-from cliptune.metrics import Recall
+from cliptune.methods.base import ClassRows, ClassTexts, Method
 from cliptune.objectives.base import Objective, StepRows
 from cliptune.optim import Schedule, build_optimizer, build_schedule
+from cliptune.rows import Epoch, image_rows, step_rows, text_rows
 from cliptune.shard import load, shard
 from cliptune.teacher import Teacher
 
@@ -80,7 +78,7 @@ class AdaptModule(L.LightningModule):
         self._attached = False
         self._proof: str | None = None
         self.sharded = False
-        self._gathered: list[tuple[Tensor, Tensor]] = []
+        self._epoch = Epoch()
         self._eval_class_rows: ClassRows | None = None
         self._constant_class_rows: Tensor | None = None
 
@@ -97,6 +95,10 @@ class AdaptModule(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Take the classes from the data, and attach the method; once."""
         data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, ImageTextData) and self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
+            raise ConfigError(
+                "the data knows each device's share, and Lightning would share it once more. Set use_distributed_sampler=False."
+            )
         classes = None
         if data is not None:
             classes = ClassTexts(data.class_names, data.class_texts, self.preprocess)
@@ -123,6 +125,11 @@ class AdaptModule(L.LightningModule):
             counts: training images of each class.
         """
         self.classes = self.classes if classes is None else classes
+        if not self.objective.needs:
+            name = type(self.objective).__name__
+            raise ConfigError(
+                f"{name} keeps what is known, and learns nothing from data. Put it into a Sum beside Contrastive or CrossEntropy."
+            )
         if not self._attached:
             self.method.check(self.objective)
             self.method.attach(self.backbone, self.classes)
@@ -132,16 +139,12 @@ class AdaptModule(L.LightningModule):
             self.frozen = self.method.frozen(self.backbone)
             prepare(self.backbone, self.activation_checkpointing, self.compiled)
             self._attached = True
-        if self.classes:
-            self.top1 = MulticlassAccuracy(len(self.classes), average="micro", ignore_index=-1)
-        if self.has_captions:
-            self.recall = Recall()
+        self.evaluation = Evaluation(len(self.classes), self.has_captions)
 
     def configure_model(self) -> None:
         """Shard, once, where the strategy is `ModelParallelStrategy`."""
         if self.device_mesh is not None and not self.sharded:
             shard(self, self.device_mesh["data_parallel"])
-            self.sharded = True
 
     def on_fit_start(self) -> None:
         """Say what the batch is."""
@@ -170,12 +173,12 @@ class AdaptModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make the towers' randomness (dropout, patch dropout) a function of seed, step and rank, so that a resumed run draws the same."""
-        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 4_099 + rank())
+        torch.manual_seed(((self.seed * 1_000_003 + self.global_step) * 4_099 + rank()) % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One step on a batch of `TrainView`."""
         if self.method.solves:
-            self._gather(batch)
+            self._solve(batch)
             return None
         loss, parts = self.objective.parts(self.step_rows(batch))
         found = {"loss": loss, **parts}
@@ -191,20 +194,30 @@ class AdaptModule(L.LightningModule):
 
     def step_rows(self, batch: Batch) -> StepRows:
         """What the objective sees of a batch of `TrainView`."""
-        rows: dict[str, Any] = {"images": self._image_rows(batch), "label": batch["label"]}
-        if "pairs" in self.objective.needs:
-            texts = self._text_rows(batch)
-            rows |= {"texts": texts[batch["text"]], "identity": batch["identity"]}
-            if "negative" in batch:
-                rows |= {"negatives": texts[batch["negative"]], "negative_identity": batch["negative_identity"]}
-        if "classes" in self.objective.needs:
-            rows["classes"], rows["class_bias"] = self._train_class_rows()
-        if self.objective.needs_drift and self.teacher is not None:
-            rows["drift"] = self.teacher.drift(self)
-        found = StepRows(scale=self.backbone.logit_scale, bias=self.backbone.logit_bias, **rows)
-        if self.objective.needs_teacher and self.teacher is not None:
-            found = replace(found, teacher=self.teacher.rows(self, batch, found))
+        return step_rows(self, batch)
+
+    def train_class_rows(self) -> ClassRows:
+        """The class rows; kept for all later steps where nothing that learns has gone into them."""
+        if self._constant_class_rows is not None:
+            return ClassRows(self._constant_class_rows, self.backbone.logit_bias)
+        found = self.method.class_rows(self.backbone, self.classes)
+        if not found.rows.requires_grad:
+            self._constant_class_rows = found.rows
         return found
+
+    def _solve(self, batch: Batch) -> None:
+        """Collect the rows of an epoch, and at its end solve for what learns, and stop."""
+        self._epoch.add(self, batch)
+        if not self.trainer.is_last_batch:
+            return
+        held_out = Epoch()
+        for other in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
+            held_out.add(self, self.transfer_batch_to_device(other, self.device, 0))
+        train = self._epoch.rows()
+        loss = self.method.solve(self.backbone, train, held_out.rows())
+        self.log("train/loss", loss, batch_size=len(train.rows))
+        self.optimizers().step()  # type: ignore[union-attr]  # of nothing: the step that checkpoints are counted by
+        self.trainer.should_stop = True
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Keep parameters within the method's bounds."""
@@ -240,69 +253,24 @@ class AdaptModule(L.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Probabilities over the classes [B, C] where there are classes, else the image rows [B, D]; and the row numbers."""
-        image_rows = self._image_rows(batch)
+        rows = image_rows(self, batch)
         if self._eval_class_rows is None:
-            return {"row": batch["row"], "image_rows": image_rows}
-        logits = self.method.logits(self.backbone, image_rows, self._eval_class_rows)
+            return {"row": batch["row"], "image_rows": rows}
+        logits = self.method.logits(self.backbone, rows, self._eval_class_rows)
         return {"row": batch["row"], "probabilities": logits.softmax(dim=-1), "label": batch["label"]}
 
-    def _image_rows(self, batch: Batch) -> Tensor:
-        """[B, D], from as much as a frozen tower has given before."""
-        if "image_rows" in batch:
-            return batch["image_rows"]
-        if "image_inner" in batch:
-            leave = lambda inner: self.backbone.leave_image(inner, self.frozen["image"])  # noqa: E731
-            return in_chunks(leave, batch["image_inner"], self.chunk_size, over=self.backbone.towers()["image"])
-        encode = lambda images: self.method.image_rows(self.backbone, images)  # noqa: E731
-        return in_chunks(encode, batch["images"], self.chunk_size, over=self.backbone.towers()["image"])
-
-    def _text_rows(self, batch: Batch) -> Tensor:
-        if "text_rows" in batch:
-            return batch["text_rows"]
-        return in_chunks(lambda tokens: self.method.text_rows(self.backbone, tokens), batch["tokens"], self.chunk_size)
-
-    def _gather(self, batch: Batch) -> None:
-        """Collect the rows of an epoch, and at its end solve for what learns, and stop."""
-        with torch.no_grad():
-            self._gathered.append((self._image_rows(batch), batch["label"]))
-            if not self.trainer.is_last_batch:
-                return
-            held_out = [self.transfer_batch_to_device(b, self.device, 0) for b in self.trainer.datamodule.val_dataloader()]  # type: ignore[attr-defined]
-            validation = [(self._image_rows(b), b["label"]) for b in held_out]
-        train, chosen = (_of_all(*map(torch.cat, zip(*part, strict=True))) for part in (self._gathered, validation))
-        self._gathered.clear()
-        loss = self.method.solve(self.backbone, train, chosen)
-        self.log("train/loss", loss, batch_size=len(train.rows))
-        self.optimizers().step()  # type: ignore[union-attr]  # of nothing: the step that checkpoints are counted by
-        self.trainer.should_stop = True
-
-    def _train_class_rows(self) -> ClassRows:
-        """The class rows; kept for all later steps where nothing that learns has gone into them."""
-        if self._constant_class_rows is not None:
-            return ClassRows(self._constant_class_rows, self.backbone.logit_bias)
-        found = self.method.class_rows(self.backbone, self.classes)
-        if not found.rows.requires_grad:
-            self._constant_class_rows = found.rows
-        return found
-
     def _evaluate(self, batch: Batch) -> None:
-        image_rows = self._image_rows(batch)
-        if self._eval_class_rows is not None:
-            self.top1.update(self.method.logits(self.backbone, image_rows, self._eval_class_rows), batch["label"])
-        if self.has_captions:
-            self.recall.update(image_rows, batch["row"], self._text_rows(batch), batch["owner"])
+        rows, measured = image_rows(self, batch), self.evaluation
+        if measured.top1 is not None and self._eval_class_rows is not None:
+            measured.top1.update(self.method.logits(self.backbone, rows, self._eval_class_rows), batch["label"])
+        if measured.recall is not None:
+            measured.recall.update(rows, batch["row"], text_rows(self, batch), batch["owner"])
 
     def _log_metrics(self, split: str) -> None:
-        found: dict[str, Tensor] = {}
-        if self._eval_class_rows is not None:
-            found["top1"] = self.top1.compute()
-            self.top1.reset()
-        if self.has_captions:
-            found.update(self.recall.compute())
-            self.recall.reset()
+        found = self.evaluation.compute()
+        score = found.pop("score")
         self.log_dict({f"{split}/{name}": value for name, value in found.items()}, prog_bar=False)
-        main = "top1" if "top1" in found else "recall"
-        self.log(f"{split}/score", found[main], prog_bar=split == "val", logger=False)
+        self.log(f"{split}/score", score, prog_bar=split == "val", logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what learned, and the recipe to rebuild it."""
@@ -328,10 +296,3 @@ class AdaptModule(L.LightningModule):
             check_parts({**checkpoint, "state_dict": {}}, self)
         else:
             check_fits(checkpoint, self)
-
-
-def _of_all(rows: Tensor, labels: Tensor) -> LabelledRows:
-    """The labelled rows of all processes."""
-    rows, labels = rows[labels >= 0], labels[labels >= 0]
-    (sizes,) = sizes_of(len(rows), device=rows.device)
-    return LabelledRows(gather_rows(rows, sizes), gather_rows(labels, sizes))

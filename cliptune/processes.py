@@ -1,6 +1,5 @@
 """Several processes as one program: the first one speaks and writes; when one of them fails, all end, and the reason is told once."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +8,10 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_only
 
+from cliptune.distributed import rank, world
 from cliptune.errors import CliptuneError, TrainingError
+from cliptune.launcher import launched_rank
 from cliptune.run import Run
 
 GRACE = 3.0  # seconds that the first process gets to say what all processes found wrong
@@ -19,7 +19,7 @@ GRACE = 3.0  # seconds that the first process gets to say what all processes fou
 
 def is_main() -> bool:
     """Whether this is the first of the processes; before they have met, by the launcher's environment (torchrun, SLURM, Lightning)."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0 and os.environ.get("NODE_RANK", "0") == "0"
+    return rank() == 0 if world() > 1 else launched_rank() == 0
 
 
 def tell(text: str) -> None:
@@ -54,6 +54,7 @@ def together(trainer: L.Trainer) -> Iterator[None]:
         broken = not isinstance(error, (CliptuneError, KeyboardInterrupt)) and _one_has_failed(started)
         if started:
             launcher.kill(SIGKILL)  # Lightning answers SIGTERM with a collective, which would wait for this process
+            started.clear()  # or Lightning's own watch over them would kill this process too, before it has told why
         if broken:
             raise TrainingError("another process failed, for the reason told above; all are ended.") from None
         raise

@@ -44,6 +44,7 @@ def shard(module: AdaptModule, mesh: DeviceMesh) -> None:
     fully_shard(module, mesh=mesh)
     for name in ENTRIES:
         register_fsdp_forward_method(module, name)
+    module.sharded = True
 
 
 def _shard_blocks(backbone: Backbone, mesh: DeviceMesh, fully_shard: Any) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def similarity(image_rows: Tensor, text_rows: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -19,9 +21,9 @@ def similarity(image_rows: Tensor, text_rows: Tensor, scale: Tensor, bias: Tenso
     Returns:
         [B, C], float32.
     """
-    with exact(image_rows.device):
-        logits = scale.float() * image_rows.float() @ text_rows.float().T
-        return logits if bias is None else logits + bias.float()
+    with torch.autocast(image_rows.device.type, enabled=False):
+        logits = _Product.apply(scale.float() * image_rows.float(), text_rows.float())
+        return logits if bias is None else logits + bias.float()  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -36,3 +38,28 @@ def exact(device: torch.device) -> Iterator[None]:
     finally:
         if before != "highest":
             torch.set_float32_matmul_precision(before)
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """What sums over many logits are kept in: float64, which Apple's GPUs do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+class _Product(torch.autograd.Function):
+    """a @ b.T, exact in the backward pass too."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        with exact(a.device):
+            return a @ b.T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = ctx.saved_tensors
+        with exact(a.device):
+            return (
+                gradients[0] @ b if ctx.needs_input_grad[0] else None,
+                gradients[0].T @ a if ctx.needs_input_grad[1] else None,
+            )

@@ -56,7 +56,8 @@ def conclude(cli: AdaptCLI, scores: Scores, checkpoint: Path | None) -> None:
 def summarise(cli: AdaptCLI, scores: Scores) -> dict[str, Any]:
     """Everything that a reader, or a later program, needs to know of the run, as plain data."""
     module, data = cli.model, cli.datamodule
-    counted = {"all": list(module.parameters()), "learned": [p for p in module.parameters() if p.requires_grad]}
+    parameters = [p for part in (module.backbone, module.method, module.objective) for p in part.parameters()]  # no teacher's
+    counted = {"all": parameters, "learned": [p for p in parameters if p.requires_grad]}
     training = cli.subcommand == "fit"
     summary: dict[str, Any] = {
         "command": cli.subcommand,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from cliptune import towers as T
 from cliptune.backbone import Backbone
-from cliptune.chunks import in_chunks
 from cliptune.data.batches import Batch
 from cliptune.methods.base import ClassTexts, Method
 from cliptune.methods.full import Full
 from cliptune.objectives.base import StepRows
+from cliptune.rows import encoded_images, encoded_texts
+from cliptune.similarity import exact
 
 if TYPE_CHECKING:
     from cliptune.module import AdaptModule
@@ -44,6 +45,10 @@ class Teacher(nn.Module):
         """It never trains."""
         return super().train(False)
 
+    def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
+        """Nothing: it can be made again, and gathered from shards it would fill a memory for nothing."""
+        return {} if destination is None else destination
+
     @torch.no_grad()
     def rows(self, module: AdaptModule, batch: Batch, rows: StepRows) -> StepRows:
         """What the untouched CLIP says of a batch.
@@ -53,24 +58,20 @@ class Teacher(nn.Module):
             batch: of `TrainView`.
             rows: what the module says; what a wholly frozen tower says is not computed again.
         """
-        backbone, size = self.copy or module.backbone, module.chunk_size
+        backbone = self.copy or module.backbone
         frozen = {name: module.frozen[name] > len(T.blocks(tower)) for name, tower in module.backbone.towers().items()}
         with self._untouched(module):
-            if frozen["image"]:
-                images = rows.images.detach()
-            elif "image_inner" in batch:
-                images = in_chunks(lambda inner: backbone.leave_image(inner, module.frozen["image"]), batch["image_inner"], size)
-            else:
-                images = in_chunks(backbone.encode_image, batch["images"], size)
+            images = rows.images.detach() if frozen["image"] else encoded_images(module, batch, backbone, backbone.encode_image)
             texts = None
             if rows.texts is not None:
-                texts = rows.texts.detach() if frozen["text"] else in_chunks(backbone.encode_text, batch["tokens"], size)[batch["text"]]
+                texts = rows.texts.detach() if frozen["text"] else encoded_texts(module, batch, backbone.encode_text)[batch["text"]]
             classes = None if rows.classes is None else self._classes(backbone, module.classes)
         return StepRows(images, self.scale, texts=texts, classes=classes, class_bias=backbone.logit_bias)
 
     def drift(self, module: AdaptModule) -> Tensor:
-        """The squared distance of what learns from where it started."""
-        return module.method.drift(module.backbone, self.copy)
+        """The squared distance of what learns from where it started, in float32."""
+        with exact(self.scale.device):
+            return module.method.drift(module.backbone, self.copy)
 
     def _untouched(self, module: AdaptModule) -> AbstractContextManager[None]:
         return nullcontext() if self.copy is not None else module.method.untouched(module.backbone)

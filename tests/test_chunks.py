@@ -114,6 +114,23 @@ def test_a_module_in_chunks_has_the_rows_of_one_without(backbone: Backbone) -> N
         torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
 
 
+def test_chunks_compose_with_bfloat16(vit: Backbone) -> None:
+    def slope(size: int | None, autocast: bool) -> Tensor:
+        module = AdaptModule(vit, Full(), CrossEntropy(), chunk_size=size)
+        module.attach(classes_for(vit))
+        vit.zero_grad()
+        batch: Any = {"images": images_for(vit, 6), "label": torch.arange(6) % 3, "row": torch.arange(6)}
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            loss, _ = module.objective.parts(module.step_rows(batch))
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in vit.parameters() if p.grad is not None])
+
+    exact, whole, chunked = slope(None, False), slope(None, True), slope(2, True)
+    rounding = (whole - exact).norm() / exact.norm()
+    assert 1e-4 < rounding < 0.2  # bfloat16 it is
+    assert (chunked - whole).norm() / exact.norm() < rounding / 2  # and the same bfloat16 in chunks, but for the order of sums
+
+
 def test_a_chunk_of_nothing_is_refused(vit: Backbone) -> None:
     with pytest.raises(ConfigError, match=r"model: chunk_size 0 is not positive\. Take 64, or leave it out"):
         AdaptModule(vit, Full(), Contrastive(), chunk_size=0)

@@ -49,15 +49,15 @@ def command(words: list[str], folder: Path, environment: dict[str, str] | None =
     )
 
 
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    process = command([sys.executable, "-m", "cliptune", *words], folder)
+def run(words: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    process = command([sys.executable, "-m", "cliptune", *words], folder, environment)
     out, err = process.communicate(timeout=LIMIT)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
-def fit(table: Path, folder: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+def fit(table: Path, folder: Path, name: str, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
     data = ["--data.path", str(table), "--data.workers", "0", "--model.optimizer", "AdamW", "--model.optimizer.lr", "1e-4"]
-    return run(["fit", *data, *TRAINER, "--run.name", name, *more], folder)
+    return run(["fit", *data, *TRAINER, "--run.name", name, *more], folder, **environment)
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:
@@ -83,12 +83,13 @@ TWO = ["--config", "scale/ddp", "--trainer.devices", "2"]
 
 @pytest.fixture(scope="module")
 def runs(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fit in one process, and with half the batch in two."""
+    """A fit in one process, and with half the batch, in chunks, in two."""
     folder = tmp_path_factory.mktemp("runs")
-    one = fit(table, folder, "one", "--data.batch_size", "8", "--data.swaps", "1")
+    more = ["--data.swaps", "1", "--trainer.gradient_clip_val", "1"]
+    one = fit(table, folder, "one", "--data.batch_size", "8", *more)
     assert one.returncode == 0, one.stderr
     assert "global batch 8 = 1 device, 7 negatives each" in one.stdout
-    two = fit(table, folder, "two", "--data.batch_size", "4", "--data.swaps", "1", *TWO)
+    two = fit(table, folder, "two", "--data.batch_size", "4", "--model.chunk_size", "3", *more, *TWO)
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("global batch 8 = 2 devices x 4, 7 negatives each") == 1
     assert two.stdout.count("scoring zero-shot ...") == 1
@@ -105,7 +106,7 @@ def test_two_processes_have_the_metrics_of_one_with_the_doubled_batch(runs: Path
 
 
 def test_two_processes_go_on_with_a_run_that_one_began_and_one_with_theirs(table: Path, runs: Path) -> None:
-    more = ["--trainer.max_epochs", "3", "--data.swaps", "1"]
+    more = ["--trainer.max_epochs", "3", "--data.swaps", "1", "--trainer.gradient_clip_val", "1"]
     for name, devices in (("one", [*TWO, "--data.batch_size", "4"]), ("two", ["--data.batch_size", "8"])):
         found = fit(table, runs.parent, name, *devices, *more, "--ckpt_path", str(runs / name))
         assert found.returncode == 0, found.stderr
@@ -122,20 +123,45 @@ def test_predictions_of_two_processes_are_each_row_once(table: Path, runs: Path)
     pd.testing.assert_frame_equal(one, two)
 
 
-@pytest.mark.parametrize("place", [0, COUNTS["validation"] - 1], ids=["the first", "the other"])
-def test_when_one_process_fails_all_end_and_say_why_once(table: Path, tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize(
+    ("split", "place"), [("validation", 0), ("validation", COUNTS["validation"] - 1), ("train", 5)], ids=["first", "other", "in training"]
+)
+def test_when_one_process_fails_all_end_and_say_why_once(table: Path, tmp_path: Path, split: str, place: int) -> None:
     rows = pd.read_json(table, lines=True)
     rows["image"] = [str(table.parent / name) for name in rows["image"]]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    row = rows.index[rows["split"] == "validation"][place]
+    row = rows.index[rows["split"] == split][place]
     rows.loc[row, "image"] = str(broken)
     rows.to_json(tmp_path / "table.jsonl", orient="records", lines=True)
     found = fit(tmp_path / "table.jsonl", tmp_path, "broken", "--data.batch_size", "4", *TWO)
     assert found.returncode not in (0, None)
     assert found.stderr.count("broken.png") == 1, found.stderr
     assert "Traceback" not in found.stderr, found.stderr
-    assert not (tmp_path / "runs" / "broken").exists()
+    assert (tmp_path / "runs" / "broken").exists() == (split == "train")  # where something was measured already
+
+
+def test_a_probe_is_solved_on_the_rows_of_both_processes_and_both_see_their_share_once(table: Path, tmp_path: Path) -> None:
+    probe = [
+        "--model.objective",
+        "CrossEntropy",
+        "--model.method",
+        "LinearProbe",
+        "--model.method.solver",
+        "lbfgs",
+        "--data.batch_size",
+        "5",
+    ]
+    cache = {"CLIPTUNE_CACHE": str(tmp_path / "rows")}
+    found = {}
+    for name, devices in (("two", TWO), ("one", [])):
+        done = fit(table, tmp_path, name, *probe, *devices, **cache)
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((tmp_path / "runs" / name / "summary.json").read_text(encoding="utf-8"))
+        for split, count in COUNTS.items():
+            told = f"{count:,} computed" if name == "two" else "all there already"
+            assert f"rows of {count} images, {told}" in done.stdout, (split, done.stdout)
+    assert found["two"]["adapted"] == pytest.approx(found["one"]["adapted"], abs=1e-6)
 
 
 def test_an_error_that_both_find_is_told_once(table: Path, tmp_path: Path) -> None:
@@ -157,6 +183,7 @@ def test_two_machines_by_torchrun_have_the_metrics_of_one_process(table: Path, r
     data = ["--data.path", str(table), "--data.workers", "0", "--model.optimizer", "AdamW", "--model.optimizer.lr", "1e-4"]
     words = ["-m", "cliptune", "fit", "--config", "scale/multinode", *data, *TRAINER, "--data.batch_size", "4", "--data.swaps", "1"]
     words += ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--run.name", "nodes"]
+    words += ["--trainer.gradient_clip_val", "1"]
     started = [
         command(
             [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--node-rank", str(node),
@@ -172,6 +199,22 @@ def test_two_machines_by_torchrun_have_the_metrics_of_one_process(table: Path, r
     losses, expected = ([float(row["train/loss"]) for row in part if row["train/loss"]] for part in (rows, wanted))
     assert losses == pytest.approx(expected[: len(losses)], abs=1e-3)
     assert len(losses) == 2 * (COUNTS["train"] // 8)
+
+
+def test_two_machines_that_share_a_disk_share_the_cache(table: Path, tmp_path: Path) -> None:
+    port = str(free_port())
+    words = ["-m", "cliptune", "validate", "--config", "scale/multinode", "--data.path", str(table), "--data.workers", "0"]
+    words += ["--model.objective", "CrossEntropy", "--model.method", "LinearProbe", "--trainer.num_nodes", "2", "--trainer.devices", "1"]
+    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "4", "--run.pictures", "false"]
+    started = [
+        command(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--node-rank", str(node),
+             "--master-addr", "127.0.0.1", "--master-port", port, *words], tmp_path, {"CLIPTUNE_CACHE": str(tmp_path / "rows")})
+        for node in range(2)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=LIMIT) for process in started]  # a lock held while waiting for the other would last for ever
+    assert [process.returncode for process in started] == [0, 0], told
+    assert sum(f"{COUNTS['validation']} computed" in out for out, _ in told) == 1
 
 
 SHARDED = ["--config", "scale/fsdp", "--trainer.devices", "2", "--data.batch_size", "4", "--trainer.gradient_clip_val", "1"]

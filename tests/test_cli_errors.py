@@ -29,7 +29,7 @@ CONFIGS = {
     "strategy": ("trainer: {strategy: fsdp, accelerator: cpu}", ["trainer.strategy fsdp is not supported", "configs/scale/fsdp"]),
     "tensors": (
         "trainer: {accelerator: cpu, strategy: {class_path: ModelParallelStrategy, init_args: {tensor_parallel_size: 2}}}",
-        ["ModelParallelStrategy can also split by tensors", "Use cliptune.devices.FSDP2"],
+        ["trainer.strategy ModelParallelStrategy is not supported", "fsdp2"],
     ),
 }
 

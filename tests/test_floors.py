@@ -10,7 +10,7 @@ import cliptune
 
 ROOT = Path(cliptune.__file__).parent
 FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
-    {"errors", "described", "help"},
+    {"errors", "described", "help", "launcher"},
     {"images", "preprocess", "towers", "pretrained", "backbone", "projections", "attention", "targets", "adapters", "prompts"}
     | {"distributed", "similarity", "chunks", "blocks"},
     {
@@ -25,10 +25,13 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "optim",
     }
     | {f"data.{name}" for name in ("digits", "features", "shots", "sources", "columns", "classes", "batches", "images")}
-    | {f"objectives.{name}" for name in ("base", "positives", "lse", "info_nce", "contrastive", "sigmoid", "cross_entropy", "l2sp", "sum")}
+    | {
+        f"objectives.{name}"
+        for name in ("base", "positives", "pull", "lse", "info_nce", "contrastive", "sigmoid", "cross_entropy", "l2sp", "sum")
+    }
     | {f"objectives.{name}" for name in ("feature_distillation", "similarity_distillation")}
     | {f"data.{name}" for name in ("negatives", "cache", "store", "shelf", "shelf_files", "table", "locks")},
-    {"checkpoint", "frozen", "teacher", "shard", "advice", "module", "adapted"},
+    {"checkpoint", "frozen", "teacher", "rows", "evaluation", "shard", "advice", "module", "adapted"},
     {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices"},
     {"parse_errors", "commands", "cli", "launch"},
     {"main", "__main__"},

@@ -248,13 +248,21 @@ def test_a_sum_is_remembered_with_its_parts() -> None:
     assert (first.columns, first.kind.smoothing, again.weights) == ([0], 0.1, [1.0, 3.0])
 
 
+@pytest.mark.parametrize(
+    "objective", [L2SP(), FeatureDistillation(), Sum([SimilarityDistillation(), L2SP()])], ids=["L2SP", "features", "sum"]
+)
+def test_what_only_keeps_is_refused_alone(vit: Backbone, objective: Objective) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{type(objective).__name__} keeps what is known, and learns nothing from data\. Put it into a Sum"
+    ):
+        AdaptModule(vit, Full(), objective).attach()
+
+
 def test_wrong_values_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"Sum: parts is empty"):
         Sum([])
     with pytest.raises(ConfigError, match=r"Sum: 2 weights for 1 parts\. Give one for each"):
         Sum([Contrastive()], [1.0, 2.0])
-    with pytest.raises(ConfigError, match=r"none of the parts learns from data\. Add Contrastive"):
-        Sum([L2SP()])
     with pytest.raises(ConfigError, match=r"L2SP: strength 0 is not positive\. Take 0\.1"):
         L2SP(0)
     with pytest.raises(ConfigError, match=r"temperature 0 is not positive"):

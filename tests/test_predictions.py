@@ -16,8 +16,8 @@ def test_a_row_for_each_image_with_class_probability_and_truth(tmp_path: Path) -
         {"row": torch.tensor([0, 1]), "probabilities": torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]), "label": torch.tensor([0, -1])},
         {"row": torch.tensor([5]), "probabilities": torch.tensor([[0.25, 0.50004, 0.24996]]), "label": torch.tensor([2])},
     ]
-    file = write_predictions(tmp_path, batches, names)
-    with file.open(encoding="utf-8", newline="") as handle:
+    write_predictions(tmp_path, batches, names)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as handle:
         rows = [tuple(row.values()) for row in csv.DictReader(handle)]
     assert rows == [("0", "cat", "0.7000", "cat"), ("1", "고양이", "0.6000", ""), ("5", 'dog, "small"', "0.5000", "고양이")]
 

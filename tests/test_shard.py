@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from cliptune.backbone import Backbone
 from cliptune.checkpoint import learned_names
-from cliptune.distributed import mean_of, rank
+from cliptune.distributed import mean_of, rank, world
 from cliptune.errors import ConfigError
 from cliptune.methods.linear_probe import LinearProbe
 from cliptune.module import AdaptModule
@@ -25,6 +25,9 @@ CASES = [
     ("Sigmoid", "Full"),
     ("Sigmoid", "LoRA"),
     ("CrossEntropy", "words"),
+    ("CrossEntropy", "Full"),
+    ("any", "Full"),
+    ("classes", "LoRA"),
     ("features", "Full"),
     ("features", "LoRA"),
     ("similarities", "image prompts"),
@@ -52,7 +55,7 @@ def whole(value: Any) -> Tensor:
     return value.full_tensor()  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("chunk", [None, 4], ids=["whole", "chunks"])
+@pytest.mark.parametrize("chunk", [None, 4, 7], ids=["whole", "chunks", "unequally many chunks"])
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_sharded_the_gradient_is_that_of_one_process(tiny: dict[str, str], pair: Pair, case: tuple[str, str], chunk: int | None) -> None:
     items = examples(equals=True, unequal=True)
@@ -60,6 +63,33 @@ def test_sharded_the_gradient_is_that_of_one_process(tiny: dict[str, str], pair:
     for found, share in pair(sharded_gradients, tiny["vit"], case, items, chunk):
         assert_same(found, expected, TOLERANCE)
         assert share == pytest.approx(1 / WORLD, abs=0.02)
+
+
+def sharded_steps(name: str, items: list[dict[str, Any]]) -> list[float]:
+    """The losses of three steps of Sigmoid, whose bias is placed in the first."""
+    torch.set_num_threads(1)
+    module = moved_module(name, ("Sigmoid", "Full"), None)
+    if world() > 1:
+        shard(module, init_device_mesh("cpu", (WORLD,)))
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1e-3)
+    half = BATCH // world()
+    batch, losses = batch_of(module.backbone, items[rank() * half : (rank() + 1) * half]), []
+    for _ in range(3):
+        loss = module.training_step(batch, 0)
+        assert loss is not None
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(mean_of({"loss": loss})["loss"]))
+    return losses
+
+
+def test_steps_follow_one_another_as_in_one_process(tiny: dict[str, str], pair: Pair) -> None:
+    items = examples(equals=True, unequal=False)
+    expected = sharded_steps(tiny["vit"], items)
+    assert abs(expected[0] - expected[2]) > 1e-3
+    for found in pair(sharded_steps, tiny["vit"], items):
+        assert found == pytest.approx(expected, rel=1e-5)
 
 
 def loaded(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

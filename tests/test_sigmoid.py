@@ -11,7 +11,7 @@ from cliptune.methods.full import Full
 from cliptune.methods.lora import LoRA
 from cliptune.objectives import positives as module
 from cliptune.objectives.base import IDENTITIES, StepRows
-from cliptune.objectives.sigmoid import Sigmoid, place
+from cliptune.objectives.sigmoid import Sigmoid, best_bias
 
 
 def bias() -> torch.Tensor:
@@ -43,7 +43,7 @@ def test_a_backbone_without_a_bias_gets_one_that_starts_where_the_loss_is_least(
     objective.attach(vit)
     assert objective.bias is not None
     loss = objective(pairs(9))
-    start = float(objective.bias)
+    start = float(objective.origin)
     losses = [sigmoid(doubled(pairs(9, bias=torch.tensor([start + step])))).item() for step in (-0.1, 0, 0.1)]
     assert losses[1] < min(losses[0], losses[2])
     assert loss.item() == pytest.approx(losses[1], abs=1e-5)
@@ -52,17 +52,21 @@ def test_a_backbone_without_a_bias_gets_one_that_starts_where_the_loss_is_least(
     assert abs(objective.bias.grad.item()) < 1e-4
     other = pairs(9)
     objective(StepRows(other.images.flip(0), other.scale, texts=other.texts, identity=other.identity))
-    assert float(objective.bias) == start  # only the first batch places it
+    assert float(objective.origin) == start  # only the first batch places it
 
 
-def test_the_start_is_found_for_a_sharp_scale_and_for_many_matches() -> None:
-    for scale, identity in ((400.0, distinct(9)), (1.0, twins(9))):
-        rows = pairs(9, identity=identity)
-        found = torch.zeros(1)
-        place(found, rows.images, rows.all_texts, torch.tensor([scale]), module.Positives(rows, [0, 1, 2]))
-        logits = scale * rows.images @ rows.all_texts.T + found
-        matching = module.Positives(rows, [0, 1, 2]).counts.sum()
-        assert logits.sigmoid().sum().item() == pytest.approx(matching.item(), rel=1e-3)
+@pytest.mark.parametrize(("scale", "identity"), [(400.0, distinct(9)), (1.0, twins(9))], ids=["sharp", "many matches"])
+def test_the_start_is_found(scale: float, identity: torch.Tensor) -> None:
+    rows = pairs(9, identity=identity)
+    matches = module.Positives(rows, [0, 1, 2])
+    found = best_bias(rows.images, rows.all_texts, torch.tensor([scale]), matches)
+    chances = (scale * rows.images @ rows.all_texts.T + found).sigmoid()
+    assert chances.sum().item() == pytest.approx(matches.counts.sum().item(), rel=1e-3)
+
+
+def test_a_batch_of_nothing_but_matches_has_a_start_too() -> None:
+    rows = pairs(1)
+    assert torch.isfinite(best_bias(rows.images, rows.all_texts, torch.tensor([20.0]), module.Positives(rows, [0])))
 
 
 @pytest.mark.parametrize("family", ["siglip", "vit"], indirect=True)

@@ -216,6 +216,7 @@ class TrainView:
         images, texts, identity = [], [], []
         negatives: list[str] = []
         for epoch, number, row in items:
+            epoch = max(epoch, 0)  # of what only fills a batch, where all rows are wanted once
             rng = np.random.default_rng((self.image_view.seed, epoch, number))
             if not self.seen.tables and not isinstance(row.image, np.ndarray):
                 images.append(self.image_view(epoch, row, rng))

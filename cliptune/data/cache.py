@@ -24,8 +24,9 @@ from cliptune.data.batches import Images, ImageView, Rows, content
 from cliptune.data.columns import Row
 from cliptune.data.store import RowStore, digest, digests_of
 from cliptune.data.table import RowTable
-from cliptune.distributed import gathered, leads_machine, rank, world
+from cliptune.distributed import gathered, rank, world
 from cliptune.errors import DataError
+from cliptune.launcher import leads_machine
 from cliptune.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 APPEND = 2048  # rows computed before they are written down, so that a killed run loses few
 IMAGES, TEXTS = 64, 256  # of a batch
 READERS = 8  # threads that read and hash images
+ROUND = 2**26  # bytes that a process tells the others at a time
 RATE = "seconds_per_item"
 
 
@@ -120,13 +122,17 @@ def all_texts(rows: Rows, options: Callable[[Row], list[str]]) -> list[str]:
 
 
 def _image_digests(rows: Rows) -> np.ndarray:
-    """[N] of S16: the digests of the bytes of a split's image files."""
+    """[N] of S16: the digests of the bytes of a split's image files, of which each process reads its share."""
+    own = list(range(rank(), len(rows), world()))
     with ThreadPoolExecutor(READERS) as pool:
         found: list[bytes] = []
-        for start in range(0, len(rows), APPEND):
-            items = rows[[(0, i) for i in range(start, min(start + APPEND, len(rows)))]]
+        for start in range(0, len(own), APPEND):
+            items = rows[[(0, i) for i in own[start : start + APPEND]]]
             found += pool.map(lambda item: digest(content(item[2])), items)
-    return np.array(found, dtype="S16")
+    whole = np.empty(len(rows), dtype="S16")
+    for i, part in enumerate(gathered([np.array(found, dtype="S16")])):
+        whole[i :: world()] = part
+    return whole
 
 
 def _table(
@@ -139,31 +145,38 @@ def _table(
 ) -> RowTable | None:
     """The rows of all items, those that are missing computed by all processes, and written by the first of each machine."""
     shelf = store.shelf({**encoder.about, **view}, encoder.shape)
-    began = time.perf_counter()
-    with shelf.lock() if leads_machine() else nullcontext():
-        lacking = shelf.missing(digests) if leads_machine() else np.empty(0, dtype=np.int64)
+    began, alone, leads = time.perf_counter(), world() == 1, leads_machine()
+    with shelf.lock() if alone else nullcontext():  # held all the time only where no other process waits for what this one says
+        with shelf.lock() if leads and not alone else nullcontext():
+            lacking = shelf.missing(digests) if leads else np.empty(0, dtype=np.int64)
+            room = not len(lacking) or store.make_room(len(lacking) * shelf.row_bytes)
         missing = np.unique(np.concatenate(gathered([lacking])))
-        if not all(gathered([not len(lacking) or store.make_room(len(lacking) * shelf.row_bytes)])):
+        if not all(gathered([room])):
             return None
         own = missing[rank() :: world()]
-        found = _computed(encoder, batches(own) if len(own) else (), len(own), f"{encoder.about['tower']} rows")
-        if not _shared(shelf, digests, lacking, found):
+        found = _computed(encoder, batches(own) if len(own) else (), len(own), f"{encoder.about['tower']} rows", _round(shelf.row_bytes))
+        if not _shared(shelf, digests, leads, found):
             return None
     with shelf.lock():
         seconds = time.perf_counter() - began
         if len(missing):
             _note_rate(shelf.folder, seconds * world() / len(missing))
-        if len(shelf.missing(digests)):  # another program has thrown them out in between
-            return None
-        table = shelf.table(digests)
+        table = None if len(shelf.missing(digests)) else shelf.table(digests)  # unless another program has thrown some out in between
+    if not all(gathered([table is not None])):
+        return None
     saved = len(digests) * _rate(shelf.folder) / world()
     done = f"{len(missing):,} computed in {seconds:.1f} s" if len(missing) else "all there already"
     log.info(f"cached: the {encoder.about['tower']} tower's rows of {len(digests):,} {what}, {done}; saves about {saved:.1f} s a pass")
     return table
 
 
-def _computed(encoder: Encoder, batches: Any, count: int, title: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Items' numbers and their rows, `APPEND` or somewhat more at a time."""
+def _round(row_bytes: int) -> int:
+    """Rows of a round: few enough for a memory and a network, where each process tells all others."""
+    return APPEND if world() == 1 else max(min(APPEND, ROUND // row_bytes), 1)
+
+
+def _computed(encoder: Encoder, batches: Any, count: int, title: str, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Items' numbers and their rows, `most` or somewhat more at a time."""
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
     with Progress(*columns, transient=True, disable=rank() > 0 or not sys.stdout.isatty()) as progress:
@@ -175,7 +188,7 @@ def _computed(encoder: Encoder, batches: Any, count: int, title: str) -> Iterato
                 raise DataError(f"the tower gives rows {rows.shape[1:]}, not {encoder.shape}. Set data.cache to false, and report this.")
             waiting.append((numbers, rows))
             progress.advance(task, len(numbers))
-            if sum(len(part) for part, _ in waiting) >= APPEND:
+            if sum(len(part) for part, _ in waiting) >= most:
                 yield _joined(waiting)
                 waiting.clear()
     if waiting:
@@ -187,15 +200,19 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
     return np.concatenate(numbers), np.concatenate(rows)
 
 
-def _shared(shelf: Any, digests: np.ndarray, lacking: np.ndarray, found: Iterator[tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Tell all processes what each has computed, and append what this machine's shelf lacks; False where a disk takes no more."""
+def _shared(shelf: Any, digests: np.ndarray, leads: bool, found: Iterator[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Tell all processes what each has computed; the first of each machine appends. False where a disk takes no more."""
     while True:
         parts = [part for part in gathered([next(found, None)]) if part is not None]
         if not parts:
             return True
-        numbers, rows = _joined(parts)
-        ours = np.isin(numbers, lacking)
-        if not all(gathered([not ours.any() or bool(shelf.append(digests[numbers[ours]], rows[ours]))])):
+        kept = True
+        if leads:
+            numbers, rows = _joined(parts)
+            with shelf.lock() if world() > 1 else nullcontext():
+                ours = shelf.missing(digests[numbers])  # another machine may have the same disk
+                kept = not len(ours) or bool(shelf.append(digests[numbers[ours]], rows[ours]))
+        if not all(gathered([kept])):
             return False
 
 

@@ -50,7 +50,7 @@ class ImageTextData(L.LightningDataModule):
         cache: keep what frozen towers give on disk, for later epochs and runs; without it the numbers are the same.
         cache_gb: GB that all that is kept may take; by default the environment's CLIPTUNE_CACHE_GB, or 20.
         activations_gb: GB that what enters the first block that learns may take, where only the last blocks learn.
-        workers: processes that decode; null for one less than the cores, 8 at most; 0 to decode in the main process.
+        workers: processes that decode, of each device; null for one less than the cores, 8 at most, shared among devices; 0 for none.
         negative_column: the column of texts that are much like an image's caption and not true of it, one or a list.
         swaps: hard negatives made of each training text, by words that change places (attributes first, then word order).
         seed: of order, views, texts and held-out rows.
@@ -111,7 +111,7 @@ class ImageTextData(L.LightningDataModule):
         self.negative_column, self.swaps = negative_column, swaps
         self.views, self.shots, self.shots_column = views, shots, shots_column
         self.cache, self.cache_gb, self.activations_gb = cache, cache_gb, activations_gb
-        self.whole = False  # whether training takes all rows in order, once, instead of shuffled batches
+        self.once = False  # whether training takes all rows in order, once, instead of shuffled batches
         self.eval_path = eval_path
         self.batch_size = batch_size
         self.columns = (image_column, caption_column, label_column)
@@ -120,6 +120,7 @@ class ImageTextData(L.LightningDataModule):
         self.templates = checked_templates(templates)
         self.crop_scale, self.flip, self.seed = crop_scale, flip, seed
         self.workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
+        self.workers_given = workers is not None
         self.preprocess = preprocess
         self.needs = {needs} if isinstance(needs, str) else set(needs)
         if (swaps or negative_column) and "pairs" not in self.needs:
@@ -223,7 +224,7 @@ class ImageTextData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches of `TrainView`."""
-        return self._loader("train", self.train_view(), shuffle=not self.whole)
+        return self._loader("train", self.train_view(), shuffle=not self.once)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of `EvalView` over the validation split."""
@@ -316,7 +317,8 @@ class ImageTextData(L.LightningDataModule):
     def _loader(self, split: str, view: Callable[..., Batch], shuffle: bool) -> DataLoader[Any]:
         cached = bool(split in self._seen and self._seen[split].tables)
         rows = self.rows(split, images=not cached)
-        workers = 0 if cached else self.workers  # nothing is decoded
+        devices = self.trainer.num_devices if self.trainer is not None and not self.workers_given else 1  # of this machine
+        workers = 0 if cached else max(self.workers // devices, min(self.workers, 1))  # of what is cached nothing is decoded
         return DataLoader(
             rows,
             batch_size=None,  # the order gives whole batches, so that a batch is one read

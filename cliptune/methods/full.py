@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from cliptune import towers as T
-from cliptune.backbone import Backbone
-from cliptune.distributed import whole
+from cliptune.backbone import SCALES, Backbone
+from cliptune.distributed import unsharded
 from cliptune.errors import ConfigError
 from cliptune.methods.base import ClassTexts, Method
 from cliptune.optim import Group
 
 LOGIT_SCALE_MAX = 100.0  # Radford et al. 2021, sec. 2.5
-SCALES = ("model.logit_scale", "model.logit_bias")
 
 
 class Full(Method):
@@ -104,13 +103,13 @@ class Full(Method):
         """The squared distance of the towers' weights from the copy's."""
         assert start is not None
         before = dict(start.named_parameters())
-        learning = ((name, p) for name, p in backbone.named_parameters() if p.requires_grad and not name.startswith(SCALES))
-        return torch.stack([whole((p - before[name]).square().sum()) for name, p in learning]).sum()
+        learning = ((name, p) for name, p in backbone.named_parameters() if p.requires_grad and not name.endswith(SCALES))
+        return torch.stack([unsharded((p - before[name]).square().sum()) for name, p in learning]).sum()
 
     def learned(self, backbone: Backbone) -> Iterable[str]:
         """The names of the weights that learn, and the batch statistics of the modules that train."""
         for name, p in backbone.named_parameters():
-            if p.requires_grad and name != "model.logit_bias":
+            if p.requires_grad and not name.endswith("logit_bias"):
                 yield name
         persistent = backbone.state_dict().keys()
         for prefix, module in backbone.named_modules():
@@ -136,6 +135,7 @@ class Full(Method):
 
     def fold(self, backbone: Backbone) -> None:
         """They are plain CLIP weights."""
+        backbone.restore_shapes()
 
     @torch.no_grad()
     def after_step(self, backbone: Backbone) -> None:

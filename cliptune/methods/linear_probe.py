@@ -74,8 +74,10 @@ class LinearProbe(Method):
         if "pairs" in objective.needs:
             name = type(objective).__name__
             raise ConfigError(f"LinearProbe learns from class names, but {name} needs image-text pairs. Use objective: CrossEntropy.")
-        if self.solves and type(objective) is not CrossEntropy:
-            raise ConfigError(f"LinearProbe: solver lbfgs minimises CrossEntropy alone, not {type(objective).__name__}. Use solver: sgd.")
+        plain = type(objective) is CrossEntropy and not objective.label_smoothing and objective.given is None
+        if self.solves and not plain:
+            what = type(objective).__name__
+            raise ConfigError(f"LinearProbe: solver lbfgs minimises plain CrossEntropy, not {what} with these arguments. Use solver: sgd.")
 
     def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
         """Freeze both towers, and take the class texts' rows."""

@@ -171,6 +171,7 @@ class LoRA(Method):
         adapters.merge(backbone.model)
         for tower in backbone.towers().values():
             attention.fold(tower)
+        backbone.restore_shapes()
 
     def save_adapter(self, backbone: Backbone, folder: str | Path) -> None:
         """Write peft's adapter folder, which plain peft loads on an open_clip model after `cliptune.attention.split(model)`."""

@@ -75,14 +75,19 @@ class StepRows:
     @cached_property
     def all_negatives(self) -> Tensor | None:
         """[sum of H, D]; None where no process has any."""
-        if self.negatives is None:
+        if not sum(self.sizes[1]):
             return None
-        return gather_rows(self.negatives.float(), self.sizes[1]) if sum(self.sizes[1]) else None
+        assert self.texts is not None
+        own = self.texts[:0] if self.negatives is None else self.negatives  # with a gradient on every process, or some would wait for it
+        return gather_rows(own.float(), self.sizes[1])
 
     @cached_property
     def all_negative_identity(self) -> Tensor | None:
         """[sum of H]."""
-        return gather_rows(self.negative_identity, self.sizes[1]) if self.negative_identity is not None else None
+        if not sum(self.sizes[1]):
+            return None
+        assert self.identity is not None
+        return gather_rows(self.identity[:0, CAPTION] if self.negative_identity is None else self.negative_identity, self.sizes[1])
 
 
 class Objective(Described, nn.Module, ABC):
@@ -132,6 +137,7 @@ def named(kind: type) -> str:
 
 def identity_columns(objective: str, same: Sequence[str]) -> list[int]:
     """The numbers of the columns of `StepRows.identity`; ConfigError for a name that is none."""
+    same = [same] if isinstance(same, str) else same
     for name in same:
         if name not in IDENTITIES:
             raise ConfigError(f"{objective}: same has the unknown {name!r}. {did_you_mean(name, IDENTITIES)}")

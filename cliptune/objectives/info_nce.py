@@ -15,7 +15,8 @@ from cliptune.distributed import world
 from cliptune.objectives.base import StepRows
 from cliptune.objectives.lse import ColumnLSE
 from cliptune.objectives.positives import Positives
-from cliptune.similarity import exact
+from cliptune.objectives.pull import Pull
+from cliptune.similarity import exact, wide
 
 
 class Kind(NamedTuple):
@@ -47,7 +48,7 @@ class _InfoNCE(torch.autograd.Function):
         total, device = positives.total, images.device
         column, own_column = ColumnLSE(total, device), ColumnLSE(total, device)
         row, own_row = images.new_empty(len(images)), images.new_empty(len(images))
-        value = images.new_zeros((), dtype=torch.float64)
+        value = images.new_zeros((), dtype=wide(device))
         both = kind.any and positives.twins
         for part in positives.parts():
             logits, more = _block(images[part] * scale, texts, extra, positives, part)
@@ -82,25 +83,20 @@ class _InfoNCE(torch.autograd.Function):
         positives: Positives = ctx.positives
         found: Normalisers = ctx.found
         factor = gradients[0] * (world() / (2 * positives.total))
-        of_images, of_texts = torch.empty_like(images), torch.zeros_like(texts)
-        of_extra = None if extra is None else torch.zeros_like(extra)
-        of_scale = images.new_zeros(())
+        pull = Pull(images, texts, scale, ctx.needs_input_grad[1])
+        beyond = None if extra is None else Pull(images, extra, scale, ctx.needs_input_grad[2])
         with exact(images.device):
             for part in positives.parts():
-                scaled = images[part] * scale
-                logits, more = _block(scaled, texts, extra, positives, part)
-                slope = _slope(logits, found, positives, part, ctx.kind, more)
-                pulled = slope @ texts
-                of_texts.addmm_(slope.T, scaled)
-                if more is not None and of_extra is not None:
-                    beyond = _slope_of_extra(logits, more, found.row[part], ctx.kind.smoothing)
-                    pulled.addmm_(beyond, extra)
-                    of_extra.addmm_(beyond.T, scaled)
-                of_images[part] = pulled
-                of_scale += (pulled * images[part]).sum()
-            of_images *= scale * factor
-        of_texts *= factor
-        return of_images, of_texts, None if of_extra is None else of_extra * factor, (of_scale * factor).reshape(scale.shape), None, None
+                logits, more = _block(images[part] * scale, texts, extra, positives, part)
+                pull.add(part, _slope(logits, found, positives, part, ctx.kind, more))
+                if more is not None and beyond is not None:
+                    beyond.add(part, _slope_of_extra(logits, more, found.row[part], ctx.kind.smoothing))
+        of_images, of_scale = pull.of_images, pull.of_scale
+        if beyond is not None:
+            of_images, of_scale = of_images + beyond.of_images, of_scale + beyond.of_scale
+        of_extra = None if beyond is None or beyond.of_others is None else beyond.of_others * factor
+        of_texts = None if pull.of_others is None else pull.of_others * factor
+        return of_images * (scale * factor), of_texts, of_extra, (of_scale * factor).reshape(scale.shape), None, None
 
 
 def _block(scaled: Tensor, texts: Tensor, extra: Tensor | None, positives: Positives, part: slice) -> tuple[Tensor, Tensor | None]:

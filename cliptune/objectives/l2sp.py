@@ -13,7 +13,7 @@ class L2SP(Objective):
     that draws towards zero.
 
     Args:
-        strength: the weights of a CLIP are many and move little, so that 0.01 to 1 is usual.
+        strength: what is right depends on how far the weights would go; the log says train/l2sp.
     """
 
     needs_drift = True

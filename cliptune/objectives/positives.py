@@ -56,9 +56,11 @@ class Positives:
         """[b, H], bool: the negatives that are in truth texts of the image's own; None where there are none such."""
         if self.extra is None:
             return None
-        h, j, count = self.extra
-        hits = torch.zeros(part.stop - part.start, count, device=self.device)
-        return hits.index_add_(1, h, self.block(part)[:, j].float()) > 0
+        caption, negative, count = self.extra
+        matched = torch.zeros(part.stop - part.start, count + 1, device=self.device)
+        matched.index_add_(1, caption, self.block(part).float())
+        matched[:, -1] = 0  # of what is no caption of the batch
+        return matched[:, negative] > 0
 
 
 def _numbered(identity: Tensor) -> Tensor | None:
@@ -70,12 +72,10 @@ def _numbered(identity: Tensor) -> Tensor | None:
 
 
 def _special(rows: StepRows) -> tuple[Tensor, Tensor, int] | None:
-    """The negatives whose text is a caption of the batch: their numbers, and the captions'."""
-    assert rows.all_negative_identity is not None
-    captions, extra = rows.all_identity[:, CAPTION], rows.all_negative_identity
-    among = torch.isin(extra, captions) & (extra >= 0)
-    if not among.any():
-        return None
-    which = among.nonzero()[:, 0]
-    pairs = (extra[which, None] == captions[None]).nonzero()
-    return which[pairs[:, 0]], pairs[:, 1], len(extra)
+    """Numbers of the batch's captions, for each text [N] and each negative [H] (the last for what is none), and how many there are."""
+    extra = rows.all_negative_identity
+    assert extra is not None
+    known, caption = torch.unique(rows.all_identity[:, CAPTION], return_inverse=True)
+    place = torch.searchsorted(known, extra).clamp(max=len(known) - 1)
+    found = (known[place] == extra) & (extra >= 0)
+    return (caption, torch.where(found, place, len(known)), len(known)) if found.any() else None

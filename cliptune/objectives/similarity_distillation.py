@@ -12,7 +12,8 @@ from cliptune.errors import ConfigError
 from cliptune.objectives.base import Objective, StepRows
 from cliptune.objectives.lse import ColumnLSE
 from cliptune.objectives.positives import Positives
-from cliptune.similarity import exact, similarity
+from cliptune.objectives.pull import Pull
+from cliptune.similarity import exact, similarity, wide
 
 
 class SimilarityDistillation(Objective):
@@ -71,7 +72,7 @@ class _BothWays(torch.autograd.Function):
         column, taught_column = ColumnLSE(total, device), ColumnLSE(total, device)
         apart = ColumnLSE(total, device)  # its sum is weighted by how far the two models' logits are apart
         row, taught_row = images.new_empty(len(images)), images.new_empty(len(images))
-        value = images.new_zeros((), dtype=torch.float64)
+        value = images.new_zeros((), dtype=wide(device))
         for part in places.parts():
             logits, taught = (images[part] * scale) @ texts.T, (taught_images[part] * taught_scale) @ taught_texts.T
             row[part], taught_row[part] = logits.logsumexp(dim=1), taught.logsumexp(dim=1)
@@ -96,17 +97,13 @@ class _BothWays(torch.autograd.Function):
         places: Positives = ctx.places
         known: _Known = ctx.known
         factor = gradients[0] * (world() / (2 * places.total))
-        of_images, of_texts, of_scale = torch.empty_like(images), torch.zeros_like(texts), images.new_zeros(())
+        pull = Pull(images, texts, scale, ctx.needs_input_grad[1])
         with exact(images.device):
             for part in places.parts():
-                scaled = images[part] * scale
-                logits, taught = scaled @ texts.T, (taught_images[part] * taught_scale) @ taught_texts.T
+                logits, taught = (images[part] * scale) @ texts.T, (taught_images[part] * taught_scale) @ taught_texts.T
                 slope = (logits - known.row[part, None]).exp_() + (logits - known.column).exp_()
                 slope -= (taught - known.taught_row[part, None]).exp_()
                 slope -= (taught - known.taught_column).exp_()
-                pulled = slope @ texts
-                of_texts.addmm_(slope.T, scaled)
-                of_images[part] = pulled
-                of_scale += (pulled * images[part]).sum()
-            of_images *= scale * factor
-        return of_images, of_texts * factor, (of_scale * factor).reshape(scale.shape), None, None, None, None
+                pull.add(part, slope)
+        of_texts = None if pull.of_others is None else pull.of_others * factor
+        return pull.of_images * (scale * factor), of_texts, (pull.of_scale * factor).reshape(scale.shape), None, None, None, None

@@ -16,7 +16,7 @@ class Sum(Objective):
         weights: of each; 1 where not given.
 
     Raises:
-        ConfigError: no parts, another number of weights, or nothing that compares images with anything.
+        ConfigError: no parts, or another number of weights.
     """
 
     def __init__(self, parts: list[Objective], weights: list[float] | None = None) -> None:
@@ -27,8 +27,6 @@ class Sum(Objective):
         if len(self.weights) != len(parts):
             raise ConfigError(f"Sum: {len(self.weights)} weights for {len(parts)} parts. Give one for each.")
         self.needs = frozenset().union(*(part.needs for part in parts))  # type: ignore[misc]
-        if not self.needs:
-            raise ConfigError("Sum: none of the parts learns from data. Add Contrastive, Sigmoid or CrossEntropy.")
         self.needs_teacher = any(part.needs_teacher for part in parts)
         self.needs_drift = any(part.needs_drift for part in parts)
         names = [named(type(part)) for part in parts]

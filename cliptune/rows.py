@@ -1,0 +1,91 @@
+"""From a batch to rows: as much of the towers as is not frozen and known already, in chunks where the module says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cliptune.backbone import Backbone
+from cliptune.chunks import in_chunks
+from cliptune.data.batches import Batch
+from cliptune.distributed import gather_rows, sizes_of
+from cliptune.methods.base import LabelledRows
+from cliptune.objectives.base import StepRows
+
+if TYPE_CHECKING:
+    from cliptune.module import AdaptModule
+
+
+def image_rows(module: AdaptModule, batch: Batch) -> Tensor:
+    """[B, D], from as much as a frozen tower has given before."""
+    if "image_rows" in batch:
+        return batch["image_rows"]
+    return encoded_images(module, batch, module.backbone, lambda images: module.method.image_rows(module.backbone, images))
+
+
+def encoded_images(module: AdaptModule, batch: Batch, backbone: Backbone, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """[B, D], of the batch's pixels, or of what enters the first block that learns."""
+    over = backbone.towers()["image"]
+    if "image_inner" in batch:
+        leave = lambda inner: backbone.leave_image(inner, module.frozen["image"])  # noqa: E731
+        return in_chunks(leave, batch["image_inner"], module.chunk_size, over=over)
+    return in_chunks(encode, batch["images"], module.chunk_size, over=over)
+
+
+def text_rows(module: AdaptModule, batch: Batch) -> Tensor:
+    """[U, D], of the batch's distinct texts."""
+    if "text_rows" in batch:
+        return batch["text_rows"]
+    return encoded_texts(module, batch, lambda tokens: module.method.text_rows(module.backbone, tokens))
+
+
+def encoded_texts(module: AdaptModule, batch: Batch, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """[U, D], of the batch's tokens in chunks. A sharded tower runs on all devices at once, so all need equally many chunks."""
+    tokens, count = batch["tokens"], len(batch["tokens"])
+    if module.sharded and module.chunk_size:
+        most = max(sizes_of(count, device=tokens.device)[0])
+        tokens = torch.cat([tokens, tokens[:1].expand(most - count, -1)])
+    return in_chunks(encode, tokens, module.chunk_size)[:count]
+
+
+def step_rows(module: AdaptModule, batch: Batch) -> StepRows:
+    """What the objective sees of a batch of `TrainView`."""
+    objective, teacher = module.objective, module.teacher
+    rows: dict[str, Any] = {"images": image_rows(module, batch), "label": batch["label"]}
+    if "pairs" in objective.needs:
+        texts = text_rows(module, batch)
+        rows |= {"texts": texts[batch["text"]], "identity": batch["identity"]}
+        if "negative" in batch:
+            rows |= {"negatives": texts[batch["negative"]], "negative_identity": batch["negative_identity"]}
+    if "classes" in objective.needs:
+        rows["classes"], rows["class_bias"] = module.train_class_rows()
+    if objective.needs_drift and teacher is not None:
+        rows["drift"] = teacher.drift(module)
+    found = StepRows(scale=module.backbone.logit_scale, bias=module.backbone.logit_bias, **rows)
+    if objective.needs_teacher and teacher is not None:
+        found = replace(found, teacher=teacher.rows(module, batch, found))
+    return found
+
+
+class Epoch:
+    """The rows of an epoch, for a method that solves for what it learns, on all processes' rows at once."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def add(self, module: AdaptModule, batch: Batch) -> None:
+        """Take a batch."""
+        self.parts.append((image_rows(module, batch), batch["label"]))
+
+    def rows(self) -> LabelledRows:
+        """The labelled rows of all processes; none is kept."""
+        rows, labels = (torch.cat(parts) for parts in zip(*self.parts, strict=True))
+        self.parts.clear()
+        rows, labels = rows[labels >= 0], labels[labels >= 0]
+        (sizes,) = sizes_of(len(rows), device=rows.device)
+        return LabelledRows(gather_rows(rows, sizes), gather_rows(labels, sizes))
