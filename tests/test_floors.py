@@ -30,7 +30,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         for name in ("base", "positives", "pull", "lse", "info_nce", "contrastive", "sigmoid", "cross_entropy", "l2sp", "sum")
     }
     | {f"objectives.{name}" for name in ("feature_distillation", "similarity_distillation")}
-    | {f"data.{name}" for name in ("negatives", "cache", "store", "shelf", "shelf_files", "table", "locks")},
+    | {f"data.{name}" for name in ("negatives", "words", "cache", "store", "shelf", "shelf_files", "table", "locks")},
     {"checkpoint", "frozen", "teacher", "rows", "evaluation", "shard", "advice", "module", "adapted"},
     {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices"},
     {"parse_errors", "commands", "cli", "launch"},

@@ -22,6 +22,7 @@ class Positives:
         found = (_numbered(rows.all_identity[:, column]) for column in columns)
         self.keys = [keys for keys in found if keys is not None]
         self.extra = _special(rows) if rows.all_negatives is not None else None
+        self.width = self.total + sum(rows.sizes[1])
         self.counts = torch.ones(self.total, device=self.device)  # matches of each text, itself included
         if self.keys:
             own = [self.block(part).sum(dim=1) for part in self.parts()]
@@ -34,7 +35,7 @@ class Positives:
 
     def parts(self) -> list[slice]:
         """This process's images in parts, of which a block holds the logits of one."""
-        size = max(BLOCK.get(self.device.type, BLOCK["cpu"]) // self.total, 1)
+        size = max(BLOCK.get(self.device.type, BLOCK["cpu"]) // self.width, 1)
         return [slice(i, min(i + size, self.own)) for i in range(0, self.own, size)]
 
     def block(self, part: slice) -> Tensor:
