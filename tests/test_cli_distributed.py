@@ -220,7 +220,7 @@ def test_two_machines_that_share_a_disk_share_the_cache(table: Path, tmp_path: P
 SHARDED = ["--config", "scale/fsdp", "--trainer.devices", "2", "--data.batch_size", "4", "--trainer.gradient_clip_val", "1"]
 
 
-@pytest.mark.parametrize("method", ["Full", "LoRA"])
+@pytest.mark.parametrize("method", ["Full", pytest.param("LoRA", marks=pytest.mark.slow)])
 def test_what_was_written_sharded_loads_in_one_process_and_goes_on_sharded(table: Path, tmp_path: Path, method: str) -> None:
     found = fit(table, tmp_path, "sharded", *SHARDED, "--model.method", method)
     assert found.returncode == 0, found.stderr

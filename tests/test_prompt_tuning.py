@@ -444,5 +444,5 @@ def test_it_trains_in_the_module(vit: Backbone) -> None:
     module = AdaptModule(vit, PromptTuning(), CrossEntropy())
     module.attach(classes_for(vit))
     module.train()
-    assert module._train_class_rows().rows.requires_grad
+    assert module.train_class_rows().rows.requires_grad
     assert not any(part.training for part in vit.modules())
