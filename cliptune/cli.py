@@ -34,6 +34,8 @@ from cliptune.optim import Schedule
 from cliptune.parse_errors import shorten
 from cliptune.processes import SameFolder, is_main, tell, together
 from cliptune.run import Run, refittable
+from cliptune.safe_io import SafeCheckpointIO
+from cliptune.stopping import Stopping
 from cliptune.summary import Scores, conclude
 
 set_parsing_settings(subclasses_disabled=[Backbone, Schedule, Run, Watch])
@@ -137,7 +139,7 @@ class AdaptCLI(LightningCLI):
         self.clock, self.floor = Clock(), Floor(watch)
         callbacks: list[Any] = [SameFolder(self.run), self.clock, progress(self.clock)]
         if fitting:
-            callbacks += [self.floor, *watch.callbacks(str(self.run.folder / "checkpoints"))]
+            callbacks += [Stopping(self.run), self.floor, *watch.callbacks(str(self.run.folder / "checkpoints"))]
         metrics = ResumableCSVLogger(self.run.folder, is_main())
         if self.resumed and is_main():
             metrics.keep_until(int(checkpoint["global_step"]))
@@ -147,10 +149,12 @@ class AdaptCLI(LightningCLI):
             trainer_config["precision"] = default_precision(str(trainer_config.get("accelerator", "auto")))
         allow_tf32()
         own = trainer_config.pop("callbacks", None) or []
+        plugins = [SafeCheckpointIO(), *_listed(trainer_config.pop("plugins", None))]
         extra: dict[str, Any] = {"logger": loggers} if trainer_config.get("logger") in (None, True) else {}
         if not sys.stdout.isatty():
             extra["enable_progress_bar"] = False
-        return L.Trainer(**{**trainer_config, **extra, "callbacks": [*callbacks, *own], "default_root_dir": str(self.run.folder), **kwargs})
+        ours = {"callbacks": [*callbacks, *own], "plugins": plugins, "default_root_dir": str(self.run.folder)}
+        return L.Trainer(**{**trainer_config, **extra, **ours, **kwargs})
 
     def fit(self, **kwargs: Any) -> None:
         """Score zero-shot, train, score the best checkpoint, and write down what was won."""
@@ -170,8 +174,6 @@ class AdaptCLI(LightningCLI):
         began = time.perf_counter()
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         scores.seconds = time.perf_counter() - began
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         best = self.run.folder / "checkpoints" / "best.ckpt"
         if not best.is_file():
             raise CheckpointError(f"no checkpoint was written to {best}: training had no validation. Set trainer.max_epochs to 1 or more.")
@@ -218,3 +220,8 @@ class AdaptCLI(LightningCLI):
         for command in (self.trainer.validate, self.trainer.test):
             found.update(command(self.model, datamodule=self.datamodule, verbose=False)[0])
         return found
+
+
+def _listed(value: Any) -> list[Any]:
+    """One, several or none, as a list."""
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]

@@ -10,6 +10,8 @@ from difflib import SequenceMatcher
 class CliptuneError(Exception):
     """Base of all errors that the user can mend."""
 
+    status = 2  # of the program
+
 
 class ConfigError(CliptuneError):
     """A key, name or combination in the configuration is wrong."""
@@ -29,6 +31,14 @@ class ExportError(CliptuneError):
 
 class TrainingError(CliptuneError):
     """Training went wrong in a way that going on would only hide."""
+
+
+class Stopped(CliptuneError):  # noqa: N818 - no error
+    """Training was asked to stop, and has; no mistake, and the status is that of a program that the signal ended."""
+
+    def __init__(self, message: str, status: int = 130) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def did_you_mean(word: str, options: Iterable[str], most: int = 8) -> str:

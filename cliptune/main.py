@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from cliptune import __version__
-from cliptune.errors import CliptuneError, did_you_mean
+from cliptune.errors import CliptuneError, Stopped, did_you_mean
 from cliptune.help import COMMANDS, PROGRAM, SCREENS
 from cliptune.launcher import launched_rank
 
@@ -41,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             from cliptune.commands import run
         run(words)
     except CliptuneError as error:
-        print(f"{_rank()}{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        kind = "" if isinstance(error, Stopped) else f"{type(error).__name__}: "
+        print(f"{_rank()}{kind}{error}", file=sys.stderr)
+        return error.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

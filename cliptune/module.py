@@ -219,8 +219,9 @@ class AdaptModule(L.LightningModule):
         self.optimizers().step()  # type: ignore[union-attr]  # of nothing: the step that checkpoints are counted by
         self.trainer.should_stop = True
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Keep parameters within the method's bounds."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step, and keep parameters within the method's bounds, before anything is saved."""
+        super().optimizer_step(*args, **kwargs)
         self.method.after_step(self.backbone)
 
     def on_validation_epoch_start(self) -> None:

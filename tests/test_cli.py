@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import cliptune
@@ -155,6 +157,51 @@ def test_a_run_killed_in_the_middle_of_an_epoch_and_resumed_ends_as_one_never_ki
     one, other = (series(Path("runs", name, "metrics.csv")) for name in ("whole", "killed"))
     assert one == other
     assert len(one) == 3 * 5 + 3 + 1  # a loss each step, a score each epoch, the best again
+
+
+@pytest.mark.parametrize(("step", "name"), [(7, "SIGTERM"), (8, "SIGINT"), (10, "SIGTERM")], ids=["term", "ctrl-c", "end of an epoch"])
+def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_exactly_there(tiny: dict[str, str], step: int, name: str) -> None:
+    config = write_config(tiny["vit"])
+    whole = run("fit", "--config", str(config), "--run.name", "whole")
+    words = ["fit", "--config", str(config), "--run.name", "stopped"]
+    asked = asked_to_stop(step, name, words)
+    assert asked.returncode == 128 + getattr(signal, name), asked.stderr
+    assert asked.stderr.strip().splitlines() == [
+        f"stopped after step {step}, and saved. Go on with: cliptune fit --config runs/stopped/config.yaml --ckpt_path runs/stopped"
+    ]
+    assert "stopping after this step" in asked.stdout
+    assert torch.load("runs/stopped/checkpoints/last.ckpt", weights_only=True)["global_step"] == step
+    resumed = run("fit", "--config", "runs/stopped/config.yaml", "--ckpt_path", "runs/stopped")
+    assert resumed["adapted"] == whole["adapted"]
+    assert resumed["best"] == whole["best"]
+    one, other = (series(Path("runs", folder, "metrics.csv")) for folder in ("whole", "stopped"))
+    assert one == other
+
+
+ASKER = """
+import os, signal, sys
+from cliptune.module import AdaptModule
+from cliptune.main import main
+step = AdaptModule.optimizer_step
+def ask(self, *arguments, **more):
+    step(self, *arguments, **more)
+    if self.global_step == int(sys.argv[1]) - 1:  # counted when this returns
+        os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+AdaptModule.optimizer_step = ask
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def asked_to_stop(step: int, name: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """A run that gets a signal in a step."""
+    return subprocess.run([sys.executable, "-c", ASKER, str(step), name, *words], check=False, capture_output=True, text=True)
+
+
+def test_an_epoch_is_gone_on_with_in_batches_of_its_size_only(tiny: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tiny["vit"])
+    asked_to_stop(7, "SIGTERM", ["fit", "--config", str(config)])
+    words = ["fit", "--config", str(config), "--ckpt_path", "last", "--data.batch_size", "48"]
+    assert "after 64 rows, which are no whole batches of 48. Go on with the devices and data.batch_size" in error_of(capsys, *words)
 
 
 def series(file: Path) -> list[tuple[str, str, str]]:

@@ -81,10 +81,14 @@ class Order(Sampler[list[Place]]):
         seed: of the order.
         epoch: the first one. Lightning tells of the next ones, but of a resumed run's first only after workers have begun on it.
         share: this process's number, and how many processes there are.
+        done: batches of the first epoch that were seen before.
     """
 
-    def __init__(self, rows: int, batch_size: int, shuffle: bool, seed: int, epoch: int = 0, share: tuple[int, int] = (0, 1)) -> None:
+    def __init__(
+        self, rows: int, batch_size: int, shuffle: bool, seed: int, epoch: int = 0, share: tuple[int, int] = (0, 1), done: int = 0
+    ) -> None:
         self.rows, self.batch_size, self.shuffle, self.seed, self.epoch = rows, batch_size, shuffle, seed, epoch
+        self.first_epoch, self.done = epoch, done
         self.rank, self.world = share
 
     def set_epoch(self, epoch: int) -> None:
@@ -97,7 +101,7 @@ class Order(Sampler[list[Place]]):
 
     def __iter__(self) -> Iterator[list[Place]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows) if self.shuffle else np.arange(self.rows)
-        for i in range(len(self)):
+        for i in range(self.done if self.epoch == self.first_epoch else 0, len(self)):
             whole = order[i * self.batch_size * self.world : (i + 1) * self.batch_size * self.world]
             size = -(-len(whole) // self.world)  # the last batch of evaluation is shared evenly
             own = [(self.epoch, int(row)) for row in whole[self.rank * size : (self.rank + 1) * size]]

@@ -19,7 +19,7 @@ from cliptune.data.shots import few_shot
 from cliptune.data.sources import hold_out, name_splits, open_source
 from cliptune.data.store import RowStore
 from cliptune.distributed import rank, world
-from cliptune.errors import ConfigError, DataError, did_you_mean
+from cliptune.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from cliptune.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class ImageTextData(L.LightningDataModule):
         self.class_names: list[str] = []
         self.class_number: dict[str, int] = {}  # from label to class
         self.notes: list[str] = []  # what the user should know of how the data was read
-        self.first_epoch = 0  # of training: another one when a run is resumed
+        self.first_epoch, self.first_batch = 0, 0  # of training: others when a run is resumed
         self._splits: dict[str, list[Split]] = {}
         self._seen: dict[str, Seen] = {}  # by split: what frozen towers give
         unknown = [name for name in self.split_names if name not in ("train", "validation", "test")]
@@ -239,16 +239,28 @@ class ImageTextData(L.LightningDataModule):
         return self.test_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch that training goes on with, for a checkpoint."""
+        """The epoch that training goes on with, and how many rows of it all devices together have seen, for a checkpoint."""
         if self.trainer is None:
-            return {"epoch": 0}
+            return {"epoch": 0, "rows": 0}
         loop = self.trainer.fit_loop
-        begun = loop.epoch_progress.current.ready
-        return {"epoch": begun if loop.epoch_loop.batch_progress.is_last_batch else max(begun - 1, 0)}
+        begun, progress = loop.epoch_progress.current.ready, loop.epoch_loop.batch_progress
+        if progress.is_last_batch or not begun:
+            return {"epoch": begun, "rows": 0}
+        return {"epoch": begun - 1, "rows": progress.current.ready * self.batch_size * world()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint's training stood."""
-        self.first_epoch = int(state_dict["epoch"])
+        """Go on where a checkpoint's training stood.
+
+        Raises:
+            CheckpointError: in the middle of an epoch, in batches of another size.
+        """
+        self.first_epoch, seen, size = int(state_dict["epoch"]), int(state_dict.get("rows", 0)), self.batch_size * world()
+        if seen % size:
+            raise CheckpointError(
+                f"the checkpoint is from the middle of an epoch, after {seen} rows, which are no whole batches of {size}. "
+                "Go on with the devices and data.batch_size that it was made with."
+            )
+        self.first_batch = seen // size
 
     def fingerprint(self) -> str:
         """Identify the data: sha256 over paths' last parts, counts, columns and up to 64 evenly spaced rows of each split."""
@@ -322,7 +334,9 @@ class ImageTextData(L.LightningDataModule):
         return DataLoader(
             rows,
             batch_size=None,  # the order gives whole batches, so that a batch is one read
-            sampler=Order(len(rows), self.batch_size, shuffle, self.seed, self.first_epoch, (rank(), world())),
+            sampler=Order(
+                len(rows), self.batch_size, shuffle, self.seed, self.first_epoch, (rank(), world()), self.first_batch if shuffle else 0
+            ),
             collate_fn=view,
             num_workers=workers,
             persistent_workers=workers > 0,

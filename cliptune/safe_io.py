@@ -1,0 +1,56 @@
+"""Checkpoints that are whole or not there: written beside the old one, on the disk for certain, then put in its place."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from cliptune.errors import CheckpointError
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Lightning's, but a kill or a full disk at any moment leaves the previous checkpoint whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            CheckpointError: it cannot be written; the previous one is as it was.
+        """
+        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+
+
+def write_whole(path: Path, write: Callable[[Any], object]) -> None:
+    """Write a file through `write`, which gets it open for bytes; whole, or not at all.
+
+    Raises:
+        CheckpointError: the disk does not take it.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter for the former
+        draft.unlink(missing_ok=True)
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        left = "The one of before is as it was. " if path.is_file() else ""
+        raise CheckpointError(f"cannot write {path}: {why}. {left}Make room, and go on with --ckpt_path {path.parent.parent}.") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on the disk too, where the system can say so."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
