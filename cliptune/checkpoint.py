@@ -63,6 +63,10 @@ def recipe(module: AdaptModule) -> dict[str, Any]:
         "preprocess": plain(module.backbone.preprocess.config),
         "class_names": plain(module.classes.names),
         "class_texts": plain(module.classes.texts),
+        "templates": plain(module.classes.templates),
+        "tokenizer": module.backbone.preprocess.about_tokenizer(),
+        "activation": "QuickGELU" if module.backbone.config.get("quick_gelu") else "GELU",
+        "schedule_start": module.schedule_start,
     }
 
 

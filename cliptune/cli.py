@@ -28,6 +28,7 @@ from cliptune.checkpoint import check_parts, read
 from cliptune.data.images import ImageTextData
 from cliptune.devices import allow_tf32, check_strategy, default_precision
 from cliptune.errors import CheckpointError, ConfigError
+from cliptune.extension import Extension, extended_epochs
 from cliptune.logs import ResumableCSVLogger
 from cliptune.module import AdaptModule
 from cliptune.optim import Schedule
@@ -93,6 +94,9 @@ class AdaptCLI(LightningCLI):
         """Add the run and the watch, and hand on what the backbone and the objective know."""
         parser.add_class_arguments(Run, "run")
         parser.add_class_arguments(Watch, "watch")
+        parser.add_argument(
+            "--extend", type=int | None, default=None, help="epochs more for an ended run, with a schedule of their own (fit)"
+        )
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("model.preprocess", "data.preprocess", apply_on="instantiate")
         parser.link_arguments("model.needs", "data.needs", apply_on="instantiate")
@@ -123,13 +127,18 @@ class AdaptCLI(LightningCLI):
         self.run = self._get(self.config_init, "run")
         check_strategy(self._get(self.config_init, "trainer")["strategy"])
         wanted = self._get(self.config_init, "ckpt_path")
-        fitting = self.subcommand == "fit"
+        fitting, extend = self.subcommand == "fit", self._get(self.config_init, "extend")
+        if extend is not None and (not fitting or wanted is None or extend < 1):
+            raise ConfigError(
+                f"--extend {extend} adds epochs to an ended run. Use: cliptune fit --config RUN/config.yaml --ckpt_path RUN --extend 5"
+            )
         if wanted is not None:
             path = self.run.find_checkpoint(str(wanted), "last" if fitting else "best")
             self.config_init[self.subcommand]["ckpt_path"] = str(path)
             checkpoint = read(path)
             check_parts(checkpoint, self.model)  # before anything of the run that it continues is touched
             self.resumed = fitting
+            self.model.schedule_start = int(checkpoint["cliptune"].get("schedule_start", 0))
         if self.resumed and path.parent.name == "checkpoints":
             self.run.folder = path.parents[1]  # a resumed run goes on in its own folder
         elif is_main():
@@ -145,6 +154,10 @@ class AdaptCLI(LightningCLI):
             metrics.keep_until(int(checkpoint["global_step"]))
         loggers = [metrics, TensorBoardLogger(self.run.folder, name="", version="tensorboard")]
         trainer_config = dict(self._get(self.config_init, "trainer", default={}))
+        if extend is not None:
+            trainer_config["max_epochs"] = extended_epochs(checkpoint, extend)
+            self.model.schedule_start = int(checkpoint["global_step"])
+            callbacks.append(Extension())
         if trainer_config.get("precision") is None:
             trainer_config["precision"] = default_precision(str(trainer_config.get("accelerator", "auto")))
         allow_tf32()

@@ -61,6 +61,8 @@ training
   --config scale/ddp            all devices of this machine, as a second config; also scale/fsdp, scale/multinode: docs/scale.md
   --watch.patience N            evaluations without a better one before stopping (10)
   --watch.floor X               stop when validation falls below this share of zero-shot (0.5)
+  --extend N                    N epochs more for the ended run of --ckpt_path, with a schedule of their own
+Ctrl-C and SIGTERM end training after the step under way, with a checkpoint that goes on exactly there.
 """
 
 

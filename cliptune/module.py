@@ -75,6 +75,7 @@ class AdaptModule(L.LightningModule):
         self.base_fingerprint = backbone.fingerprint()
         self.automatic_optimization = not self.method.solves
         self.frozen: dict[str, int] = {}  # see Method.frozen
+        self.schedule_start = 0  # the step at which an ended run was extended
         self._attached = False
         self._proof: str | None = None
         self.sharded = False
@@ -101,7 +102,7 @@ class AdaptModule(L.LightningModule):
             )
         classes = None
         if data is not None:
-            classes = ClassTexts(data.class_names, data.class_texts, self.preprocess)
+            classes = ClassTexts(data.class_names, data.class_texts, self.preprocess, getattr(data, "templates", ()))
             self.has_captions = data.has_captions
         if "classes" in self.objective.needs and not classes:
             raise DataError(
@@ -156,12 +157,13 @@ class AdaptModule(L.LightningModule):
         if not groups:
             raise ConfigError(f"{type(self.method).__name__} leaves nothing to learn. Let a tower, block or the logit scale learn.")
         optimizer = build_optimizer(self.optimizer, groups)
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise ConfigError("the schedule needs an end, and training has none. Set trainer.max_epochs or trainer.max_steps.")
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": build_schedule(optimizer, self.schedule, int(steps)), "interval": "step"},
+            "lr_scheduler": {"scheduler": build_schedule(optimizer, self.schedule, int(steps), self.schedule_start), "interval": "step"},
         }
 
     def train(self, mode: bool = True) -> "AdaptModule":

@@ -58,6 +58,13 @@ def build_optimizer(optimizer: OptimizerCallable, groups: list[Group]) -> Optimi
     return built
 
 
-def build_schedule(optimizer: Optimizer, schedule: Schedule, steps: int) -> LambdaLR:
-    """Make the schedule, stepped once per optimizer step."""
-    return LambdaLR(optimizer, lambda step: schedule.factor(step, steps))
+def build_schedule(optimizer: Optimizer, schedule: Schedule, steps: int, start: int = 0) -> LambdaLR:
+    """Make the schedule, stepped once per optimizer step.
+
+    Args:
+        optimizer: whose learning rates it sets.
+        schedule: its shape.
+        steps: all of training.
+        start: the step that it begins at, where an ended run was extended.
+    """
+    return LambdaLR(optimizer, lambda step: schedule.factor(max(step - start, 0), steps - start))

@@ -34,6 +34,11 @@ class Preprocess:
         bilinear = config.get("interpolation") == "bilinear"
         self.interpolation = InterpolationMode.BILINEAR if bilinear else InterpolationMode.BICUBIC
 
+    def about_tokenizer(self) -> dict[str, Any]:
+        """What tells one tokenizer from another, as plain data."""
+        found = {name: getattr(self.tokenizer, name, None) for name in ("context_length", "vocab_size")}
+        return {"type": type(self.tokenizer).__name__, **{name: value for name, value in found.items() if isinstance(value, int)}}
+
     def eval(self, image: Tensor) -> Tensor:
         """Resize and crop as the model's configuration says.
 

@@ -102,7 +102,7 @@ class Run:
 def refittable(config: str) -> str:
     """A parser's dump without what belongs to one call only."""
     values = yaml.safe_load(config)
-    for key in ("ckpt_path", "verbose", "return_predictions", "weights_only", "config"):
+    for key in ("ckpt_path", "extend", "verbose", "return_predictions", "weights_only", "config"):
         values.pop(key, None)
     body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return f"# The resolved config of this run. Again: cliptune fit --config config.yaml\n{body}"

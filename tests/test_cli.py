@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import yaml
 
 import cliptune
 from cliptune.main import main
+from cliptune.module import AdaptModule
+from cliptune.optim import Schedule
 
 SMALL = {
     "seed_everything": 3,
@@ -132,6 +135,8 @@ KILLER = """
 import os, signal, sys
 from cliptune.module import AdaptModule
 from cliptune.main import main
+from cliptune.module import AdaptModule
+from cliptune.optim import Schedule
 after = AdaptModule.on_train_batch_end
 def kill(self, *arguments):
     after(self, *arguments)
@@ -182,6 +187,8 @@ ASKER = """
 import os, signal, sys
 from cliptune.module import AdaptModule
 from cliptune.main import main
+from cliptune.module import AdaptModule
+from cliptune.optim import Schedule
 step = AdaptModule.optimizer_step
 def ask(self, *arguments, **more):
     step(self, *arguments, **more)
@@ -210,6 +217,74 @@ def series(file: Path) -> list[tuple[str, str, str]]:
         rows = [(row["step"], row["train/loss"], row["val/top1"]) for row in csv.DictReader(handle) if row["train/loss"] or row["val/top1"]]
     assert rows[0][0] == "0"
     return rows[1:]
+
+
+RESUMED: dict[str, list[str]] = {
+    "LoRA": ["--model.method", "LoRA", "--model.method.dropout", "0.3"],
+    "sum": ["--config", "objective/keep", "--model.method", "LoRA"],
+    "Sigmoid": ["--model.objective", "Sigmoid"],
+    "distilled Full": ["--config", "objective/keep"],
+    "words": [
+        "--model.objective",
+        "CrossEntropy",
+        "--model.method",
+        "PromptTuning",
+        "--model.method.init",
+        "random",
+        "--model.method.words",
+        "4",
+    ],
+    "probe": ["--model.objective", "CrossEntropy", "--model.method", "LinearProbe"],
+    "chunks": ["--model.chunk_size", "5"],
+    "workers": ["--data.workers", "1", "--data.swaps", "1"],
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_every_method_and_objective_goes_on_exactly(config: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["fit", "--config", str(config), *RESUMED[case], "--run.pictures", "false", "--trainer.max_epochs", "2"]
+    whole = run(*words, "--run.name", "whole")
+    step = AdaptModule.optimizer_step
+
+    def ask(self: AdaptModule, *arguments: Any, **more: Any) -> None:
+        step(self, *arguments, **more)
+        if self.global_step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AdaptModule, "optimizer_step", ask)
+        assert main([*words, "--run.name", "stopped"]) == 128 + signal.SIGTERM
+    resumed = run("fit", "--config", "runs/stopped/config.yaml", "--ckpt_path", "runs/stopped")
+    assert resumed["adapted"] == whole["adapted"]
+    one, other = (series(Path("runs", folder, "metrics.csv")) for folder in ("whole", "stopped"))
+    assert one == other
+    assert len(one) == 2 * 5 + 2 + 1
+
+
+def test_an_ended_run_is_extended_with_a_schedule_of_its_own(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run("fit", "--config", str(config))
+    rates: list[float] = []
+    step = AdaptModule.optimizer_step
+
+    def note(self: AdaptModule, *arguments: Any, **more: Any) -> None:
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        step(self, *arguments, **more)
+
+    monkeypatch.setattr(AdaptModule, "optimizer_step", note)
+    words = ["fit", "--config", "runs/small/config.yaml", "--ckpt_path", "runs/small", "--extend", "2"]
+    longer = run(*words, "--model.optimizer.lr", "0.002")
+    assert (first["epochs"], longer["epochs"], longer["folder"]) == (3, 5, Path("runs/small"))
+    expected = [0.002 * Schedule().factor(i, 10) for i in range(10)]
+    assert rates == pytest.approx(expected)
+    state = torch.load("runs/small/checkpoints/last.ckpt", weights_only=True)
+    assert (state["global_step"], state["cliptune"]["schedule_start"]) == (25, 15)
+
+
+def test_extend_is_for_ended_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--extend 2 adds epochs to an ended run" in error_of(capsys, "fit", "--config", str(config), "--extend", "2")
+    asked_to_stop(7, "SIGTERM", ["fit", "--config", str(config)])
+    words = ["fit", "--config", "runs/small/config.yaml", "--ckpt_path", "runs/small", "--extend", "2"]
+    assert "stopped in the middle of epoch 2: go on with it first, without --extend" in error_of(capsys, *words)
 
 
 REFUSED = {

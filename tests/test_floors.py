@@ -32,7 +32,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     | {f"objectives.{name}" for name in ("feature_distillation", "similarity_distillation")}
     | {f"data.{name}" for name in ("negatives", "words", "cache", "store", "shelf", "shelf_files", "table", "locks")},
     {"checkpoint", "frozen", "teacher", "rows", "evaluation", "shard", "advice", "module", "adapted"},
-    {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices", "stopping", "safe_io"},
+    {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices", "stopping", "safe_io", "extension"},
     {"parse_errors", "commands", "cli", "launch"},
     {"main", "__main__"},
 ]

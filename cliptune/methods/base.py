@@ -28,10 +28,12 @@ class ClassTexts:
         names: of the classes.
         texts: [C][T], the texts of each class, one per template.
         preprocess: the backbone's, whose tokenizer reads the texts.
+        templates: that the texts are of, where that is known.
     """
 
-    def __init__(self, names: Sequence[str], texts: Sequence[Sequence[str]], preprocess: Preprocess) -> None:
+    def __init__(self, names: Sequence[str], texts: Sequence[Sequence[str]], preprocess: Preprocess, templates: Sequence[str] = ()) -> None:
         self.names, self.texts, self.preprocess = list(names), [list(of_class) for of_class in texts], preprocess
+        self.templates = list(templates)
 
     def __len__(self) -> int:
         return len(self.names)
