@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -170,6 +171,21 @@ def test_an_error_that_both_find_is_told_once(table: Path, tmp_path: Path) -> No
     told = "DataError: batch_size 14 on each of 2 devices is more than the 24 training rows. Set data.batch_size to 12 or less."
     assert found.stderr.strip().splitlines()[-1] == told
     assert found.stderr.count("batch_size 14") == 1, found.stderr
+
+
+@pytest.mark.slow
+def test_one_process_that_is_asked_to_stop_stops_both_with_a_checkpoint(table: Path, tmp_path: Path) -> None:
+    words = ["fit", "--data.path", str(table), "--data.workers", "0", *TRAINER, *TWO, "--data.batch_size", "4", "--run.name", "asked"]
+    process = command([sys.executable, "-m", "cliptune", *words, "--trainer.max_epochs", "500", "--watch.patience", "500"], tmp_path)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch 2/"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert err.count("and saved. Go on with: cliptune fit") == 1, err
+    state = torch.load(tmp_path / "runs" / "asked" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert f"stopped after step {state['global_step']}" in err
 
 
 def free_port() -> int:
