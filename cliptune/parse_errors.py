@@ -48,6 +48,9 @@ def shorten(message: str, keys: Iterable[str], configs: Iterable[str] = ()) -> s
     option = re.search(r"Option '([^']+)' is not accepted", message)
     if option:
         return _unknown_option(option[1], configs)
+    missing = re.search(r"arguments are required: (.+)", message)
+    if missing:
+        return f"{missing[1].strip()} must be set. Write it into a config; `--config objective/keep` shows how a list of objectives looks."
     no_attribute = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message)
     if no_attribute:
         return _unknown_class(*no_attribute.groups())
@@ -118,7 +121,8 @@ def _wrong_value(key: str, message: str) -> str:
     literal = re.search(r"Literal\[([^\]]+)\]", message)
     if literal:
         options = [option.strip(" '\"") for option in literal[1].split(",")]
-        return f"{key} is {value}, but must be one of {', '.join(options)}. {did_you_mean(value, options)}"
+        near = did_you_mean(value, options)
+        return f"{key} is {value}, but must be one of {', '.join(options)}." + (f" {near}" if near.startswith("Did you mean") else "")
     kinds = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message))
     names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null", "list": "a list"}
     if kinds:

@@ -26,6 +26,7 @@ CONFIGS = {
     "floor": ("watch: {floor: 2}", ["watch: floor 2", "share of zero-shot"]),
     "batch": ("data: {batch_size: 5000}", ["batch_size 5000", "training rows"]),
     "image_size": ("model: {backbone: {name: nano, image_size: 50}}", ["image_size 50", "Take 48"]),
+    "sum": ("model: {objective: Sum}", ["parts must be set", "objective/keep"]),
     "strategy": ("trainer: {strategy: fsdp, accelerator: cpu}", ["trainer.strategy fsdp is not supported", "configs/scale/fsdp"]),
     "tensors": (
         "trainer: {accelerator: cpu, strategy: {class_path: ModelParallelStrategy, init_args: {tensor_parallel_size: 2}}}",
