@@ -125,7 +125,7 @@ def test_images_are_decoded_in_worker_processes_only(write: Callable[..., Path],
         assert os.getpid() != main
         return decode(image, name)
 
-    monkeypatch.setattr("cliptune.data.batches.decode", elsewhere)
+    monkeypatch.setattr("cliptune.data.views.decode", elsewhere)
     monkeypatch.setattr(Image, "decode_example", lambda *_, **__: pytest.fail("datasets decoded an image"))
     made = data(write([f"a {i}" for i in range(12)]), workers=1)
     assert next(iter(made.train_dataloader()))["images"].shape == (4, 3, 16, 16)
@@ -468,7 +468,7 @@ def test_data_without_a_preprocess_is_one_line(write: Callable[..., Path]) -> No
 
 def test_sources_are_opened_once_for_all_stages(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     made = data(write(["x"] * 12))
-    monkeypatch.setattr("cliptune.data.images.open_source", lambda path: pytest.fail("opened again"))
+    monkeypatch.setattr("cliptune.data.opening.open_source", lambda path: pytest.fail("opened again"))
     for stage in ("fit", "validate", "test", "predict"):
         made.setup(stage)
 

@@ -20,10 +20,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cliptune.data.batches import Images, ImageView, Rows, content
+from cliptune.data.batches import Rows
 from cliptune.data.columns import Row
 from cliptune.data.store import RowStore, digest, digests_of
 from cliptune.data.table import RowTable
+from cliptune.data.views import Images, ImageView, content
 from cliptune.distributed import gathered, rank, world
 from cliptune.errors import DataError
 from cliptune.launcher import leads_machine

@@ -11,13 +11,13 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from cliptune.data.batches import Batch, EvalView, ImageView, Order, Rows, Seen, TrainView
+from cliptune.data.batches import Batch, Order, Rows
 from cliptune.data.cache import Encoder, all_texts, image_tables, text_table
 from cliptune.data.classes import TEMPLATE, as_words, checked_templates, name_classes, numbers_without_names, read_names
-from cliptune.data.columns import Split, check_has, find_columns, labelled_rows, usable_rows
-from cliptune.data.shots import few_shot
-from cliptune.data.sources import hold_out, name_splits, open_source
+from cliptune.data.columns import Split
+from cliptune.data.opening import Wanted, open_splits
 from cliptune.data.store import RowStore
+from cliptune.data.views import EvalView, ImageView, Seen, TrainView
 from cliptune.distributed import rank, world
 from cliptune.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from cliptune.preprocess import Preprocess
@@ -141,7 +141,11 @@ class ImageTextData(L.LightningDataModule):
         """Open the sources, once for all stages."""
         if self._splits:
             return
-        opened = {path: self._open(path) for path in dict.fromkeys([*self.paths, *([self.eval_path] if self.eval_path else [])])}
+        wanted = Wanted(self.columns, self.negative_column, self.split_column, self.split_names, self.needs, self.shots, self.shots_column)
+        opened = {}
+        for path in dict.fromkeys([*self.paths, *([self.eval_path] if self.eval_path else [])]):
+            opened[path], note = open_splits(path, wanted, self.seed)
+            self.notes += [f"{path}: {note}"] if note else []
         evals = [self.eval_path] if self.eval_path else list(dict.fromkeys(self.paths))
         self._splits = {
             "train": [opened[path]["train"] for path in self.paths],
@@ -163,34 +167,6 @@ class ImageTextData(L.LightningDataModule):
             )
         for note in self.notes:
             log.info(note)
-
-    def _open(self, path: str) -> dict[str, Split]:
-        source = open_source(path)
-        named, unused = name_splits(source.tables, self.split_column, self.split_names, path)
-        columns = find_columns(named["train"], *self.columns, path=path, negative=self.negative_column)
-        for name, table in named.items():
-            check_has(table, columns, f"{path}: the {name} split")
-        usable = {name: usable_rows(table, columns) for name, table in named.items()}
-        empty = [name for name, table in usable.items() if not len(table)]
-        if empty:
-            way = "Set splits or caption_column." + (" Or give the path of the table of texts." if Path(path).expanduser().is_dir() else "")
-            raise DataError(f"data path {path}: the {empty[0]} split has no row with an image and a caption or label. {way}")
-        left_out = sum(len(table) - len(usable[name]) for name, table in named.items())
-        held, held_note = hold_out(usable, columns.image, self.seed, path)
-        if self.needs == {"classes"} and columns.label:  # what is held out is the same for every objective, so this comes last
-            rows = len(held["train"])
-            held["train"] = labelled_rows(held["train"], columns.label)
-            left_out += rows - len(held["train"])
-        if self.shots is not None:
-            held = few_shot(held, columns.label, self.shots, self.shots_column, self.seed, path)
-            held_note = f"{held_note}; " * bool(held_note) + f"{len(held['train'])} images of train, {self.shots} of a class"
-        lost = f"{left_out} rows without an image or without a caption or label are left out" if left_out else ""
-        note = "; ".join(part for part in (source.note, held_note, unused, lost) if part)
-        if note:
-            self.notes.append(f"{path}: {note}")
-        first = next(iter(source.roots.values()))
-        roots = {name: source.roots.get(self.split_names.get(name, name), first) for name in held}
-        return {name: Split(table, columns, roots[name], f"{path}/{name}") for name, table in held.items()}
 
     @property
     def class_texts(self) -> list[list[str]]:
