@@ -51,10 +51,12 @@ def together(trainer: L.Trainer) -> Iterator[None]:
     except BaseException as error:
         launcher: Any = trainer.strategy.launcher
         started = getattr(launcher, "procs", [])
-        broken = not isinstance(error, (CliptuneError, KeyboardInterrupt)) and _one_has_failed(started)
+        broken = not isinstance(error, (CliptuneError, KeyboardInterrupt, SystemExit)) and _one_has_failed(started)
         if started:
             launcher.kill(SIGKILL)  # Lightning answers SIGTERM with a collective, which would wait for this process
             started.clear()  # or Lightning's own watch over them would kill this process too, before it has told why
+        if isinstance(error, SystemExit) and trainer.interrupted:  # Lightning's answer to Ctrl-C outside of training
+            raise KeyboardInterrupt from None
         if broken:
             raise TrainingError("another process failed, for the reason told above; all are ended.") from None
         raise

@@ -29,7 +29,7 @@ def write_whole(path: Path, write: Callable[[Any], object]) -> None:
     Raises:
         CheckpointError: the disk does not take it.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.tmp")  # what a kill leaves is written over next time
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:

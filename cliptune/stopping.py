@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from cliptune.distributed import total
+from cliptune.distributed import greatest
 from cliptune.errors import Stopped
 from cliptune.processes import tell
 from cliptune.run import Run
@@ -45,10 +45,9 @@ class Stopping(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save, where a process was asked to stop; at an epoch's last step what comes after it saves anyway."""
-        asked = int(total(torch.tensor(self.asked, device=pl_module.device)).item()) if trainer.world_size > 1 else self.asked
-        if not asked:
+        self.agreed = int(greatest(torch.tensor(self.asked, device=pl_module.device))) if trainer.world_size > 1 else self.asked
+        if not self.agreed:
             return
-        self.agreed = asked if asked in ENDING else signal.SIGTERM  # several heard it
         if not trainer.is_last_batch:
             trainer.save_checkpoint(self.path, weights_only=False)
 

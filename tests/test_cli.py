@@ -207,8 +207,21 @@ def asked_to_stop(step: int, name: str, words: list[str]) -> subprocess.Complete
 def test_an_epoch_is_gone_on_with_in_batches_of_its_size_only(tiny: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tiny["vit"])
     asked_to_stop(7, "SIGTERM", ["fit", "--config", str(config)])
-    words = ["fit", "--config", str(config), "--ckpt_path", "last", "--data.batch_size", "48"]
-    assert "after 64 rows, which are no whole batches of 48. Go on with the devices and data.batch_size" in error_of(capsys, *words)
+    for size in ("48", "16"):
+        words = ["fit", "--config", str(config), "--ckpt_path", "last", "--data.batch_size", size]
+        assert f"in batches of 32 over all devices, and these are of {size}. Go on with devices and" in error_of(capsys, *words)
+
+
+def test_ctrl_c_outside_of_training_ends_with_its_status(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(AdaptModule, "test_step", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert main(["fit", "--config", str(config)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning leaves it ignored
+    assert capsys.readouterr().err.strip() == "interrupted"
 
 
 def series(file: Path) -> list[tuple[str, str, str]]:

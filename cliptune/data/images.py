@@ -217,12 +217,12 @@ class ImageTextData(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The epoch that training goes on with, and how many rows of it all devices together have seen, for a checkpoint."""
         if self.trainer is None:
-            return {"epoch": 0, "rows": 0}
-        loop = self.trainer.fit_loop
-        begun, progress = loop.epoch_progress.current.ready, loop.epoch_loop.batch_progress
+            return {"epoch": 0, "rows": 0, "batch": self.batch_size}
+        loop, whole = self.trainer.fit_loop, self.batch_size * world()
+        begun, progress = loop.epoch_progress.current.ready, loop.epoch_loop.batch_progress  # of epochs, and in the last one
         if progress.is_last_batch or not begun:
-            return {"epoch": begun, "rows": 0}
-        return {"epoch": begun - 1, "rows": progress.current.ready * self.batch_size * world()}
+            return {"epoch": begun, "rows": 0, "batch": whole}
+        return {"epoch": begun - 1, "rows": progress.current.ready * whole, "batch": whole}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint's training stood.
@@ -230,13 +230,14 @@ class ImageTextData(L.LightningDataModule):
         Raises:
             CheckpointError: in the middle of an epoch, in batches of another size.
         """
-        self.first_epoch, seen, size = int(state_dict["epoch"]), int(state_dict.get("rows", 0)), self.batch_size * world()
-        if seen % size:
+        self.first_epoch, seen, whole = int(state_dict["epoch"]), int(state_dict.get("rows", 0)), self.batch_size * world()
+        before = int(state_dict.get("batch", whole))
+        if seen and before != whole:
             raise CheckpointError(
-                f"the checkpoint is from the middle of an epoch, after {seen} rows, which are no whole batches of {size}. "
-                "Go on with the devices and data.batch_size that it was made with."
+                f"the checkpoint is from the middle of an epoch in batches of {before} over all devices, and these are of {whole}. "
+                f"Go on with devices and data.batch_size that make {before}."
             )
-        self.first_batch = seen // size
+        self.first_batch = seen // whole
 
     def fingerprint(self) -> str:
         """Identify the data: sha256 over paths' last parts, counts, columns and up to 64 evenly spaced rows of each split."""
