@@ -18,6 +18,7 @@ import torch
 from pair import Pair
 from PIL import Image
 from safetensors.torch import save_file
+from small import write_config
 from timm.models import register_model
 from timm.models.eva import Eva
 
@@ -154,6 +155,18 @@ def classes_for(backbone: Backbone) -> ClassTexts:
     """Three classes with two templates each."""
     names = ["cat", "red panda", "seven"]
     return ClassTexts(names, [[f"a photo of a {name}.", f"a drawing of a {name}, in ink."] for name in names], backbone.preprocess)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's folder as the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def config(tiny: dict[str, str], elsewhere: None) -> Path:
+    """A small config in the working folder."""
+    return write_config(tiny["vit"])
 
 
 @pytest.fixture(scope="session")
