@@ -180,7 +180,7 @@ class AdaptModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One step on a batch of `TrainView`."""
         if self.method.solves:
-            self._solve(batch)
+            self._epoch.solve(self, batch)
             return None
         loss, parts = self.objective.parts(self.step_rows(batch))
         found = {"loss": loss, **parts}
@@ -206,20 +206,6 @@ class AdaptModule(L.LightningModule):
         if not found.rows.requires_grad:
             self._constant_class_rows = found.rows
         return found
-
-    def _solve(self, batch: Batch) -> None:
-        """Collect the rows of an epoch, and at its end solve for what learns, and stop."""
-        self._epoch.add(self, batch)
-        if not self.trainer.is_last_batch:
-            return
-        held_out = Epoch()
-        for other in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
-            held_out.add(self, self.transfer_batch_to_device(other, self.device, 0))
-        train = self._epoch.rows()
-        loss = self.method.solve(self.backbone, train, held_out.rows())
-        self.log("train/loss", loss, batch_size=len(train.rows))
-        self.optimizers().step()  # type: ignore[union-attr]  # of nothing: the step that checkpoints are counted by
-        self.trainer.should_stop = True
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take the step, and keep parameters within the method's bounds, before anything is saved."""

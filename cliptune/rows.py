@@ -82,6 +82,21 @@ class Epoch:
         """Take a batch."""
         self.parts.append((image_rows(module, batch), batch["label"]))
 
+    def solve(self, module: AdaptModule, batch: Batch) -> None:
+        """Take a batch of training; at the epoch's end let the method solve for what it learns, and stop."""
+        self.add(module, batch)
+        trainer: Any = module.trainer
+        if not trainer.is_last_batch:
+            return
+        held_out = Epoch()
+        for other in trainer.datamodule.val_dataloader():
+            held_out.add(module, module.transfer_batch_to_device(other, module.device, 0))
+        train = self.rows()
+        loss = module.method.solve(module.backbone, train, held_out.rows())
+        module.log("train/loss", loss, batch_size=len(train.rows))
+        module.optimizers().step()  # type: ignore[union-attr]  # of nothing: the step that checkpoints are counted by
+        trainer.should_stop = True
+
     def rows(self) -> LabelledRows:
         """The labelled rows of all processes; none is kept."""
         rows, labels = (torch.cat(parts) for parts in zip(*self.parts, strict=True))

@@ -24,7 +24,10 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "metrics",
         "optim",
     }
-    | {f"data.{name}" for name in ("digits", "features", "shots", "sources", "columns", "classes", "batches", "views", "opening", "images")}
+    | {
+        f"data.{name}"
+        for name in ("digits", "features", "shots", "sources", "columns", "classes", "batches", "views", "opening", "arguments", "images")
+    }
     | {
         f"objectives.{name}"
         for name in ("base", "positives", "pull", "lse", "info_nce", "contrastive", "sigmoid", "cross_entropy", "l2sp", "sum")

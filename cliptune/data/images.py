@@ -1,6 +1,5 @@
 """`ImageTextData`: images with captions or labels, from anything that Hugging Face `datasets` reads."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -11,15 +10,16 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from cliptune.data.arguments import check_arguments
 from cliptune.data.batches import Batch, Order, Rows
 from cliptune.data.cache import Encoder, all_texts, image_tables, text_table
 from cliptune.data.classes import TEMPLATE, as_words, checked_templates, name_classes, numbers_without_names, read_names
 from cliptune.data.columns import Split
-from cliptune.data.opening import Wanted, open_splits
+from cliptune.data.opening import Wanted, fingerprint, open_splits
 from cliptune.data.store import RowStore
 from cliptune.data.views import EvalView, ImageView, Seen, TrainView
 from cliptune.distributed import rank, world
-from cliptune.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from cliptune.errors import CheckpointError, ConfigError, DataError
 from cliptune.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
@@ -90,24 +90,6 @@ class ImageTextData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.paths = [str(path)] if isinstance(path, (str, Path)) else [str(one) for one in path]
-        if not self.paths:
-            raise ConfigError("data: path is empty. Give digits, a file, a folder or a hub id.")
-        if batch_size < 1:
-            raise ConfigError(f"data: batch_size {batch_size} is not positive. Take 64.")
-        if workers is not None and workers < 0:
-            raise ConfigError(f"data: workers {workers} is negative. Take 0 to decode in the main process, or leave it out.")
-        if not 0 < crop_scale[0] <= crop_scale[1] <= 1:
-            raise ConfigError(f"data: crop_scale {list(crop_scale)} is not two growing shares in 0..1. Take [0.9, 1.0].")
-        if isinstance(views, str) and views not in ("auto", "fresh"):
-            raise ConfigError(f"data: views {views!r} is not known. Take auto, fresh, 0, or a number of views.")
-        if isinstance(views, int) and views < 0:
-            raise ConfigError(f"data: views {views} is negative. Take 0 for evaluation's view, or a number of views.")
-        if shots is not None and shots < 1:
-            raise ConfigError(f"data: shots {shots} is not positive. Take 16, or leave it out for all.")
-        if shots is None and shots_column is not None:
-            raise ConfigError(f"data: shots_column {shots_column} is set without shots. Set shots to the number of the list.")
-        if swaps < 0:
-            raise ConfigError(f"data: swaps {swaps} is negative. Take 1 to 4, or 0 for none.")
         self.negative_column, self.swaps = negative_column, swaps
         self.views, self.shots, self.shots_column = views, shots, shots_column
         self.cache, self.cache_gb, self.activations_gb = cache, cache_gb, activations_gb
@@ -123,19 +105,13 @@ class ImageTextData(L.LightningDataModule):
         self.workers_given = workers is not None
         self.preprocess = preprocess
         self.needs = {needs} if isinstance(needs, str) else set(needs)
-        if (swaps or negative_column) and "pairs" not in self.needs:
-            raise ConfigError(
-                "data: hard negatives (negative_column, swaps) serve Contrastive and Sigmoid. Leave them out, or use one of these."
-            )
+        check_arguments(self, workers)
         self.class_names: list[str] = []
         self.class_number: dict[str, int] = {}  # from label to class
         self.notes: list[str] = []  # what the user should know of how the data was read
         self.first_epoch, self.first_batch = 0, 0  # of training: others when a run is resumed
         self._splits: dict[str, list[Split]] = {}
         self._seen: dict[str, Seen] = {}  # by split: what frozen towers give
-        unknown = [name for name in self.split_names if name not in ("train", "validation", "test")]
-        if unknown:
-            raise ConfigError(f"data: splits has the unknown {unknown[0]!r}. {did_you_mean(unknown[0], ('train', 'validation', 'test'))}")
 
     def setup(self, stage: str | None = None) -> None:
         """Open the sources, once for all stages."""
@@ -240,15 +216,8 @@ class ImageTextData(L.LightningDataModule):
         self.first_batch = seen // whole
 
     def fingerprint(self) -> str:
-        """Identify the data: sha256 over paths' last parts, counts, columns and up to 64 evenly spaced rows of each split."""
-        digest = hashlib.sha256()
-        for name, splits in self._splits.items():
-            for split in splits:
-                digest.update(f"{name}{len(split)}{split.columns}".encode())
-                for row in split.read(list(range(0, len(split), max(len(split) // 64, 1)))[:64]):
-                    image = Path(row.image).name if isinstance(row.image, str) else row.image[-256:]
-                    digest.update(repr((image, row.captions, row.label)).encode())
-        return digest.hexdigest()[:16]
+        """Identify the data."""
+        return fingerprint(self._splits)
 
     def _text_of_labels(self) -> tuple[dict[str, int], list[list[str]]]:
         """Class texts for training; with sources whose classes are not those of evaluation, over all their labels."""
