@@ -28,15 +28,16 @@ _PUBLIC = {
     "SimilarityDistillation": "cliptune.objectives.similarity_distillation",
     "StepRows": "cliptune.objectives.base",
     "Sum": "cliptune.objectives.sum",
-    "load": "cliptune.adapted",
+    "load": "cliptune.loading",
 }
 
 __all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
-    from cliptune.adapted import AdaptedCLIP, load
+    from cliptune.adapted import AdaptedCLIP
     from cliptune.backbone import Backbone
     from cliptune.data.images import ImageTextData
+    from cliptune.loading import load
     from cliptune.methods.base import Method
     from cliptune.methods.full import Full
     from cliptune.methods.linear_probe import LinearProbe

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -12,10 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from cliptune.backbone import Backbone
-from cliptune.checkpoint import read, rebuild
 from cliptune.errors import ConfigError, DataError
 from cliptune.images import decode, from_pil
-from cliptune.methods.base import ClassTexts, Method
+from cliptune.methods.base import ClassRows, ClassTexts, Method
 
 ImageLike = str | Path | bytes | Image.Image | Tensor
 TEMPLATE = "a photo of a {}."
@@ -31,35 +32,55 @@ class Classes(NamedTuple):
 
 
 class AdaptedCLIP:
-    """A model that a run left behind; `cliptune.load` makes it.
+    """A model that a run left behind; `cliptune.load` makes it. Several threads may use it at once: the towers take turns.
+
+    >>> import cliptune
+    >>> from PIL import Image
+    >>> model = cliptune.load("nano")
+    >>> model.encode_texts(["a red square", "a blue square"]).shape
+    torch.Size([2, 256])
+    >>> said = model.classify([Image.new("RGB", (64, 64), "red")] * 3, ["red", "blue"])
+    >>> said.probabilities.shape, said.class_names
+    (torch.Size([3, 2]), ['red', 'blue'])
 
     Args:
         backbone: with what was learned.
         method: attached.
-        class_names: those it was adapted to, if any.
-        class_texts: their texts, one per template.
+        about: the recipe: what it was made of and adapted to, see `checkpoint.describe`.
         batch_size: images or texts encoded at a time.
     """
 
-    def __init__(
-        self, backbone: Backbone, method: Method, class_names: list[str], class_texts: list[list[str]], batch_size: int = 64
-    ) -> None:
-        self.backbone, self.method = backbone, method
-        self.class_names, self.class_texts = class_names, class_texts
+    def __init__(self, backbone: Backbone, method: Method, about: dict[str, Any], batch_size: int = 64) -> None:
+        self.backbone, self.method, self.about = backbone, method, about
+        self.class_names: list[str] = list(about["class_names"])
+        self.class_texts: list[list[str]] = [list(texts) for texts in about["class_texts"]]
         self.batch_size = batch_size
+        self._turn = threading.RLock()  # some methods hang hooks into the towers while they run
 
     def to(self, device: str | torch.device) -> AdaptedCLIP:
         """Move to a device."""
-        self.backbone.to(device)
-        self.method.to(device)
+        with self._turn:
+            self.backbone.to(device)
+            self.method.to(device)
         return self
+
+    def fingerprint(self) -> str:
+        """Identify the model: the backbone's weights, and all that the method learned."""
+        digest = hashlib.sha256(self.backbone.fingerprint().encode())
+        for name, value in self.method.state_dict().items():
+            digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.backbone.parameters()).device
 
-    @torch.no_grad()  # not inference_mode, whose tensors no probe can be trained on
+    @property
+    def classes(self) -> ClassTexts:
+        """Those that it was adapted to."""
+        return ClassTexts(self.class_names, self.class_texts, self.backbone.preprocess, self.about.get("templates") or ())
+
     def encode_images(self, images: Iterable[ImageLike] | ImageLike) -> Tensor:
         """Give the rows of images.
 
@@ -77,8 +98,21 @@ class AdaptedCLIP:
         rows = []
         for i in range(0, len(listed), self.batch_size):
             pixels = [self.backbone.preprocess.eval(_pixels(image)) for image in listed[i : i + self.batch_size]]
-            rows.append(self.method.image_rows(self.backbone, torch.stack(pixels).to(self.device)).cpu())
+            rows.append(self.encode_pixels(torch.stack(pixels)))
         return torch.cat(rows) if rows else torch.empty(0, self.backbone.config["embed_dim"])
+
+    @torch.no_grad()  # not inference_mode, whose tensors no probe can be trained on
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Give the rows of images that are preprocessed.
+
+        Args:
+            pixels: [B, 3, h, w] of the backbone's size: uint8, or normalised floating point.
+
+        Returns:
+            [B, D], of unit length, on the CPU.
+        """
+        with self._turn:
+            return self.method.image_rows(self.backbone, pixels.to(self.device)).cpu()
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str] | str) -> Tensor:
@@ -86,11 +120,11 @@ class AdaptedCLIP:
         listed = [texts] if isinstance(texts, str) else list(texts)
         rows = []
         for i in range(0, len(listed), self.batch_size):
-            tokens = self.backbone.preprocess.tokenize(listed[i : i + self.batch_size]).to(self.device)
-            rows.append(self.method.text_rows(self.backbone, tokens).cpu())
+            tokens = self.backbone.preprocess.tokenize(listed[i : i + self.batch_size])
+            with self._turn:
+                rows.append(self.method.text_rows(self.backbone, tokens.to(self.device)).cpu())
         return torch.cat(rows) if rows else torch.empty(0, self.backbone.config["embed_dim"])
 
-    @torch.no_grad()
     def classify(
         self,
         images: Iterable[ImageLike] | ImageLike,
@@ -107,11 +141,23 @@ class AdaptedCLIP:
         Raises:
             ConfigError: no class names are given, and the model was adapted without; or a template has no `{}`.
         """
-        names, texts = self._classes(class_names, templates)
-        class_rows = self.method.class_rows(self.backbone, ClassTexts(names, texts, self.backbone.preprocess))
-        image_rows = self.encode_images(images).to(self.device)
-        probabilities = self.method.logits(self.backbone, image_rows, class_rows).softmax(dim=-1).cpu()
+        names, class_rows = self.class_rows(class_names, templates)
+        probabilities = self.logits(self.encode_images(images), class_rows).softmax(dim=-1)
         return Classes([names[i] for i in probabilities.argmax(dim=1).tolist()], probabilities, names)
+
+    @torch.no_grad()
+    def class_rows(
+        self, class_names: Sequence[str] | str | None = None, templates: str | Sequence[str] | None = None
+    ) -> tuple[list[str], ClassRows]:
+        """The names and rows of classes, to compare many images with; arguments and errors as for `classify`."""
+        names, texts = self._classes(class_names, templates)
+        with self._turn:
+            return names, self.method.class_rows(self.backbone, ClassTexts(names, texts, self.backbone.preprocess))
+
+    @torch.no_grad()
+    def logits(self, image_rows: Tensor, class_rows: ClassRows) -> Tensor:
+        """[B, C], on the CPU, of rows [B, D]."""
+        return self.method.logits(self.backbone, image_rows.to(self.device), class_rows).cpu()
 
     def _classes(self, class_names: Sequence[str] | str | None, templates: str | Sequence[str] | None) -> tuple[list[str], list[list[str]]]:
         if class_names is None and templates is None and self.class_names:
@@ -127,23 +173,6 @@ class AdaptedCLIP:
         if odd or not chosen:
             raise ConfigError(f"template {odd[0] if odd else ''!r} has no {{}} for the class name. Write it as {TEMPLATE!r}.")
         return names, [[template.replace("{}", name) for template in chosen] for name in names]
-
-
-def load(path: str | Path, device: str | torch.device = "cpu") -> AdaptedCLIP:
-    """Load the model that a run left behind.
-
-    Args:
-        path: a run folder, of which the best checkpoint is taken, or a `.ckpt` file.
-        device: where to put it.
-
-    Raises:
-        CheckpointError: there is none, or it does not fit.
-    """
-    file = Path(path) / "checkpoints" / "best.ckpt" if Path(path).is_dir() else Path(path)
-    checkpoint = read(file)
-    backbone, method = rebuild(checkpoint)
-    recipe: dict[str, Any] = checkpoint["cliptune"]
-    return AdaptedCLIP(backbone, method, recipe["class_names"], recipe["class_texts"]).to(device)
 
 
 def _template(names: list[str], texts: Sequence[str]) -> str:

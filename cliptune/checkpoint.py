@@ -52,21 +52,33 @@ def learned_only(state: dict[str, Tensor], module: AdaptModule) -> dict[str, Ten
 
 
 def recipe(module: AdaptModule) -> dict[str, Any]:
-    """How to rebuild the model, as plain data."""
+    """How to rebuild a module's model, as plain data."""
+    about = describe(module.backbone, module.method, module.classes, module.base_fingerprint)
+    return {**about, "objective": module.objective.describe(), "schedule_start": module.schedule_start}
+
+
+def describe(backbone: Backbone, method: Method, classes: ClassTexts, base_fingerprint: str) -> dict[str, Any]:
+    """What a model is made of, as plain data.
+
+    Args:
+        backbone: of the model.
+        method: attached to it.
+        classes: that it was adapted to.
+        base_fingerprint: of the weights before.
+    """
     return {
         "format": FORMAT,
         "version": cliptune.__version__,
-        "backbone": module.backbone.describe(),
-        "base_fingerprint": module.base_fingerprint,
-        "method": module.method.describe(),
-        "objective": module.objective.describe(),
-        "preprocess": plain(module.backbone.preprocess.config),
-        "class_names": plain(module.classes.names),
-        "class_texts": plain(module.classes.texts),
-        "templates": plain(module.classes.templates),
-        "tokenizer": module.backbone.preprocess.about_tokenizer(),
-        "activation": "QuickGELU" if module.backbone.config.get("quick_gelu") else "GELU",
-        "schedule_start": module.schedule_start,
+        "backbone": backbone.describe(),
+        "base_fingerprint": base_fingerprint,
+        "method": method.describe(),
+        "objective": None,
+        "preprocess": plain(backbone.preprocess.config),
+        "class_names": plain(classes.names),
+        "class_texts": plain(classes.texts),
+        "templates": plain(classes.templates),
+        "tokenizer": backbone.preprocess.about_tokenizer(),
+        "activation": "QuickGELU" if backbone.config.get("quick_gelu") else "GELU",
     }
 
 
@@ -105,6 +117,18 @@ def check_is_ours(checkpoint: Any, name: str) -> None:
     lacking = [key for key in RECIPE if key not in ours] + ["state_dict"] * ("state_dict" not in checkpoint)
     if lacking:
         raise CheckpointError(f"{name} is no whole checkpoint of cliptune: it lacks {', '.join(lacking)}. Give one that cliptune wrote.")
+
+
+def check_goes_on(checkpoint: dict[str, Any], path: Path) -> None:
+    """Refuse to train on from a checkpoint that was kept for use.
+
+    Raises:
+        CheckpointError: it has no optimizer's state.
+    """
+    if "optimizer_states" not in checkpoint:
+        last = path.with_name("last.ckpt")
+        way = f"Go on from last.ckpt: --ckpt_path {last}" if last.is_file() else "Go on from the last.ckpt of its run"
+        raise CheckpointError(f"{path} holds what use needs, and no optimizer's state to train on with. {way}.")
 
 
 def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
@@ -166,15 +190,7 @@ def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
         CheckpointError: the base weights are not those it was trained on, or keys do not fit.
     """
     found = checkpoint["cliptune"]
-    backbone: Backbone = build(found["backbone"])
-    method: Method = build(found["method"])
-    base = backbone.fingerprint()
-    if base != found["base_fingerprint"] and not _is_random(backbone):
-        raise CheckpointError(
-            f"the checkpoint was trained on other weights of {backbone.name} ({found['base_fingerprint']}, not {base}). "
-            f"Put those back to {backbone.pretrained or backbone.name}."
-        )
-    method.attach(backbone, ClassTexts(found["class_names"], found["class_texts"], backbone.preprocess))
+    backbone, method = attached(found)
     objective: Objective = build(found["objective"])
     objective.attach(backbone, [1] * len(found["class_names"]))  # so that what it has learn is known; itself it serves training alone
     state = checkpoint["state_dict"]
@@ -182,6 +198,25 @@ def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
     for prefix, part in (("backbone.", backbone), ("method.", method)):
         part.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}, strict=False)
     return backbone.requires_grad_(False).eval(), method.requires_grad_(False).eval()
+
+
+def attached(recipe: dict[str, Any]) -> tuple[Backbone, Method]:
+    """The backbone and the method of a recipe, attached, before anything was learned.
+
+    Raises:
+        CheckpointError: the base weights are not those it was trained on.
+    """
+    backbone: Backbone = build(recipe["backbone"])
+    method: Method = build(recipe["method"])
+    base = backbone.fingerprint()
+    if base != recipe["base_fingerprint"] and not _is_random(backbone):
+        raise CheckpointError(
+            f"the checkpoint was trained on other weights of {backbone.name} ({recipe['base_fingerprint']}, not {base}). "
+            f"Put those back to {backbone.pretrained or backbone.name}."
+        )
+    classes = ClassTexts(recipe["class_names"], recipe["class_texts"], backbone.preprocess, recipe.get("templates") or ())
+    method.attach(backbone, classes)
+    return backbone, method
 
 
 def _is_random(backbone: Backbone) -> bool:

@@ -6,7 +6,11 @@ cliptune adapts a pretrained CLIP to a domain that it knows badly.
   cliptune fit --config FILE        adapt: zero-shot before, training, adapted after, a run folder
   cliptune test --config FILE       score a model; without --ckpt_path the zero-shot CLIP
   cliptune validate --config FILE   the same on the validation split
-  cliptune predict --config FILE    write the predicted class of each test image
+  cliptune predict MODEL IMAGES     classes, or rows, of images, folders and tables, as a file
+  cliptune index MODEL FOLDER       see a folder of images once, and
+  cliptune search INDEX WORDS       find images in it, by words or by an image
+  cliptune export MODEL             for open_clip, transformers, ONNX, peft, torch: proven, with a model card
+  cliptune soup RUN RUN ...         the average of several runs' weights
   cliptune cache list|clear         rows of frozen towers that are kept for later runs
 
   cliptune COMMAND --help           the keys that people set
@@ -94,11 +98,23 @@ SCREENS = {
         "Scores a model on the validation split; without --ckpt_path the zero-shot CLIP.",
         "what to score: `best` of this name's newest run, a run folder, or a .ckpt file",
     ),
-    "predict": _screen(
-        "predict",
-        "Writes predictions.csv: the class and its probability for each image of the test split.",
-        "what predicts: `best` of this name's newest run, a run folder, or a .ckpt file",
-    ),
+    "predict": """\
+cliptune predict MODEL IMAGES ... --output FILE [--KEY VALUE ...]
+Writes the class and its probability for each image, or its row. What was cut off goes on where it stood, when called again.
+
+  IMAGES                        image files, folders, tables (csv, parquet, ...), hub ids, DATA@SPLIT, a .txt of paths, - for paths on stdin
+  --output FILE                 .csv, .jsonl, .parquet: class and probability; .npy, .safetensors: rows (predictions.csv)
+  --rows                        rows, as .parquet too
+  --classes "a, b, c"           any words as classes (those that the model was adapted to)
+  --templates "a photo of a {}." texts around them, separated by |
+  --top-k K                     the K most probable classes (1)
+  --batch-size N                images of a step (64)
+  --workers N                   threads that decode (as many as cores)
+  --overwrite                   write over FILE
+
+Images that cannot be read are listed in FILE.failed.csv. On several devices, the test split of a config:
+cliptune predict --config FILE --ckpt_path best --config scale/ddp; every key of that: cliptune predict --help-all
+""",
 }
 COMMANDS = tuple(SCREENS)  # those with a config, which have --help-all too
 SCREENS["cache"] = """\
@@ -112,4 +128,55 @@ Rows that a frozen tower computed once are kept on disk, for later runs on the s
 
 They lie in $CLIPTUNE_CACHE, else $XDG_CACHE_HOME/cliptune, else ~/.cache/cliptune, and take at most $CLIPTUNE_CACHE_GB GB (20):
 beyond that those used longest ago go first. What a run is using is never removed.
+"""
+
+_MODELS = """\
+MODEL is a run folder (its best checkpoint), a .ckpt file, an exported folder (open_clip, peft), or an untouched CLIP:
+nano, NAME,PRETRAINED (ViT-B-32-quickgelu,openai), local-dir:FOLDER, hf-hub:OWNER/NAME.
+"""
+
+SCREENS["export"] = f"""\
+cliptune export MODEL --format FORMAT [--output FOLDER] [--KEY VALUE ...]
+Writes a model in another library's form, reads it back there in a process of its own, and compares: rows, logits, choices.
+What differs by more than rounding is not left behind. Beside it lie README.md, a model card, and export.json, the same as data.
+
+  --format open_clip            merged weights and configuration: local-dir:FOLDER, or a plain pretrained file
+           transformers         CLIPModel or SiglipModel, with processor and tokenizer
+           onnx                 image and text encoder, classifier with class names baked in; --precision fp32, fp16 or int8
+           peft                 the adapter alone (LoRA)
+           classifier           class rows or a probe, a few kilobytes
+           torch_export         image encoder and classifier as .pt2, for servers with torch alone
+  --output FOLDER               where to (MODEL-FORMAT in this folder)
+  --blend X                     share of what was learned, 0 zero-shot to 1 adapted; auto picks it on the run's validation split
+  --guard DATA                  other images with classes or captions: how good it was on them before, and is now
+  --samples N                   images of the proof, of the run's test split (64)
+  --push OWNER/NAME             upload it to the Hugging Face hub; --private for a private model
+
+{_MODELS}"""
+SCREENS["soup"] = """\
+cliptune soup RUN RUN ... [--greedy] [--output FOLDER]
+Averages the weights of several runs of one recipe (other seeds, learning rates, augmentations) into one model that costs no more than
+one of them (Wortsman et al. 2022, "Model soups"), scores it on the first run's data, and writes it as a run folder.
+
+  --greedy                      take a run in only where validation does not fall by it, best runs first
+  --output FOLDER               where to (runs/soup)
+"""
+SCREENS["index"] = f"""\
+cliptune index MODEL IMAGES ... --output INDEX
+Sees each image once, and keeps its row and its path. Called again it sees only what is new or has changed.
+
+  IMAGES                        folders, image files, tables, hub ids
+  --output INDEX                the folder of the index
+  --batch-size N                images of a step (64)
+  --workers N                   threads that decode (as many as cores)
+
+{_MODELS}"""
+SCREENS["search"] = """\
+cliptune search INDEX WORDS_OR_IMAGE [--k N] [--gallery FILE]
+Finds the images of an index that are most like words, or like an image.
+
+  --k N                         how many (10)
+  --gallery FILE                what was found, as pictures: .png or .html
+  --exact                       compare with every row, where an index of many would take a short cut
+  --model MODEL                 the model that the index was made with, where it lies elsewhere now
 """

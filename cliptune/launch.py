@@ -22,7 +22,7 @@ DEFAULTS = {"method": "Full", "objective": "Contrastive"}
 
 def run(words: Sequence[str]) -> None:
     """Run one command; errors of the user come out as `CliptuneError`."""
-    _quiet()
+    quiet()
     try:
         found, configs = with_configs(list(words))
         Parser.made, Parser.configs = [], configs
@@ -92,7 +92,7 @@ def _cause(error: BaseException | None) -> CliptuneError | None:
     return None
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Let our own lines stand out: libraries' tips and notes on their own insides are left out, warnings stay."""
     logging.basicConfig(level=logging.ERROR)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 
 from cliptune import __version__
 from cliptune.errors import CliptuneError, Stopped, did_you_mean
@@ -35,11 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(SCREENS[command])
         return 0
     try:
-        if command in COMMANDS:
-            from cliptune.launch import run
-        else:
-            from cliptune.commands import run
-        run(words)
+        _run(command, words)
     except CliptuneError as error:
         kind = "" if isinstance(error, Stopped) else f"{type(error).__name__}: "
         print(f"{_rank()}{kind}{error}", file=sys.stderr)
@@ -50,6 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away: not our mistake
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _run(command: str, words: list[str]) -> None:
+    """Commands with a config are the trainer's; `predict MODEL ...`, which names a model and no config, is not."""
+    if command in COMMANDS and not (command == "predict" and len(words) > 1 and not words[1].startswith("-")):
+        from cliptune.launch import run
+
+        run(words)
+    else:
+        import_module(f"cliptune.commands.{command}").run(words[1:])
 
 
 def _rank() -> str:

@@ -79,6 +79,7 @@ class AdaptModule(L.LightningModule):
         self._attached = False
         self._proof: str | None = None
         self.sharded = False
+        self.evaluated: dict[str, dict[str, int]] = {}  # by split: images and texts that its metrics are of
         self._epoch = Epoch()
         self._eval_class_rows: ClassRows | None = None
         self._constant_class_rows: Tensor | None = None
@@ -249,15 +250,15 @@ class AdaptModule(L.LightningModule):
         return {"row": batch["row"], "probabilities": logits.softmax(dim=-1), "label": batch["label"]}
 
     def _evaluate(self, batch: Batch) -> None:
-        rows, measured = image_rows(self, batch), self.evaluation
-        if measured.top1 is not None and self._eval_class_rows is not None:
-            measured.top1.update(self.method.logits(self.backbone, rows, self._eval_class_rows), batch["label"])
-        if measured.recall is not None:
-            measured.recall.update(rows, batch["row"], text_rows(self, batch), batch["owner"])
+        rows = image_rows(self, batch)
+        logits = None if self._eval_class_rows is None else self.method.logits(self.backbone, rows, self._eval_class_rows)
+        texts = (text_rows(self, batch), batch["owner"]) if self.has_captions else None
+        self.evaluation.update(rows, logits, batch["label"], batch["row"], texts)
 
     def _log_metrics(self, split: str) -> None:
         found = self.evaluation.compute()
         score = found.pop("score")
+        self.evaluated[split] = self.evaluation.evaluated
         self.log_dict({f"{split}/{name}": value for name, value in found.items()}, prog_bar=False)
         self.log(f"{split}/score", score, prog_bar=split == "val", logger=False)
 

@@ -69,6 +69,7 @@ def summarise(cli: AdaptCLI, scores: Scores) -> dict[str, Any]:
         "precision": str(cli.trainer.precision),
         "zero_shot": _public(scores.zero_shot),
         "adapted": _public(scores.adapted),
+        "evaluated": module.evaluated,
         "counts": {
             **{split: len(data.rows(split)) for split in ("train", "validation", "test")},
             "classes": len(data.class_names),

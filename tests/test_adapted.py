@@ -150,7 +150,7 @@ def test_templates_are_told_from_class_names_that_are_words_of_theirs(vit: Backb
 def test_texts_without_a_common_template_fall_back_to_clips_own(
     vit: Backbone, names: list[str], texts: list[list[str]], expected: str
 ) -> None:
-    assert AdaptedCLIP(vit, Full(), names, texts)._classes(["x"], None) == (["x"], [[expected]])
+    assert AdaptedCLIP(vit, Full(), {"class_names": names, "class_texts": texts})._classes(["x"], None) == (["x"], [[expected]])
 
 
 def test_new_templates_for_the_classes_of_the_adaptation(model: AdaptedCLIP) -> None:

@@ -156,6 +156,22 @@ class Method(Described, nn.Module, ABC):
         """
         raise ConfigError(f"L2SP does not know where what {type(self).__name__} learns started. Leave it out.")
 
+    def zero_shot(self, backbone: Backbone, start: Backbone, classes: ClassTexts) -> dict[str, Tensor]:
+        """What the tensors that learned would be in the untouched CLIP, so that a share of the way back can be gone.
+
+        Args:
+            backbone: with what was learned.
+            start: the untouched one.
+            classes: that were adapted to.
+
+        Returns:
+            By name: `backbone.` or `method.`, and the name in its state dict.
+
+        Raises:
+            ExportError: no straight way leads back.
+        """
+        raise ExportError(f"what {type(self).__name__} learns has no straight way back to zero-shot. Leave --blend out.")
+
     def fold(self, backbone: Backbone) -> None:
         """Write what was learned into the backbone's plain CLIP weights.
 

@@ -96,6 +96,13 @@ class LinearProbe(Method):
         """The squared differences."""
         return self.delta.square().sum()
 
+    @torch.no_grad()
+    def zero_shot(self, backbone: Backbone, start: Backbone, classes: ClassTexts) -> dict[str, Tensor]:
+        """The class texts' rows, and no bias."""
+        rows = super().class_rows(backbone, classes).rows
+        found = {"method.delta": rows - self.start_rows}
+        return found if self.bias is None else {**found, "method.bias": torch.zeros_like(self.bias)}
+
     def groups(self, backbone: Backbone) -> list[Group]:
         """The differences decay, which draws the rows towards their start; the bias does not."""
         parts: list[tuple[nn.Parameter | None, bool]] = [(self.delta, True), (self.bias, False)]

@@ -18,7 +18,7 @@ from cliptune import adapters, attention
 from cliptune import towers as T
 from cliptune.audit import audit
 from cliptune.backbone import Backbone
-from cliptune.errors import ConfigError, did_you_mean
+from cliptune.errors import ConfigError, ExportError, did_you_mean
 from cliptune.methods.base import ClassTexts, Method
 from cliptune.optim import Group
 from cliptune.targets import ROLES, Layers, Target, choose, find
@@ -166,6 +166,13 @@ class LoRA(Method):
         for layer in adapters.layers(backbone.model).values():
             layer.lora_dropout.train()
 
+    def zero_shot(self, backbone: Backbone, start: Backbone, classes: ClassTexts) -> dict[str, Tensor]:
+        """The second of each two thin matrices as zero: the weights then go straight back, except DoRA's, which are divided by their norms."""
+        if self.variant == "dora":
+            raise ExportError("a DoRA adapter has no straight way back to zero-shot. Blend its merged weights: --format open_clip.")
+        second = (name for name in self.learned(backbone) if ".lora_B." in name)
+        return {f"backbone.{name}": torch.zeros_like(backbone.state_dict()[name]) for name in second}
+
     def fold(self, backbone: Backbone) -> None:
         """Merge into plain CLIP weights: the state dict has its original names again."""
         adapters.merge(backbone.model)
@@ -176,6 +183,13 @@ class LoRA(Method):
     def save_adapter(self, backbone: Backbone, folder: str | Path) -> None:
         """Write peft's adapter folder, which plain peft loads on an open_clip model after `cliptune.attention.split(model)`."""
         adapters.save(backbone.model, self.peft_config(backbone), folder)
+
+    def describe_adapter(self) -> dict[str, Any]:
+        """As `describe`, of the method whose adapter `save_adapter` writes: PiSSA's two products are one of twice the rank there."""
+        found = self.describe()
+        if self.variant == "pissa":
+            found["arguments"] |= {"rank": 2 * self.rank, "alpha": 2 * self.alpha, "variant": "plain"}
+        return found
 
 
 def _prefix(backbone: Backbone, tower: str) -> str:

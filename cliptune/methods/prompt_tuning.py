@@ -13,7 +13,7 @@ from cliptune import prompts as P
 from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.chunks import in_chunks
-from cliptune.errors import ConfigError
+from cliptune.errors import ConfigError, ExportError
 from cliptune.methods.base import CLASS_CHUNK, ClassRows, ClassTexts, Method, mean_rows
 from cliptune.objectives.base import Objective
 from cliptune.optim import Group
@@ -104,6 +104,13 @@ class PromptTuning(Method):
         """The squared distance of words and image prompts from where they started."""
         pairs = [(p, old) for p, old in ((self.words, self.words_start), (self.image_prompts, self.image_start)) if p is not None]
         return torch.stack([(p - old).square().sum() for p, old in pairs]).sum()  # type: ignore[operator]
+
+    def zero_shot(self, backbone: Backbone, start: Backbone, classes: ClassTexts) -> dict[str, Tensor]:
+        """The template's own words; random words and image prompts did not start from anything that is zero-shot."""
+        if self.words_start is None or self.count is not None or self.image_prompts is not None:
+            what = "image prompts" if self.image_prompts is not None else "words that started at random"
+            raise ExportError(f"PromptTuning's {what} have no straight way back to zero-shot. Leave --blend out.")
+        return {"method.words": self.words_start}
 
     def check(self, objective: Objective) -> None:
         """Words need class names; image prompts learn from pairs too."""

@@ -101,12 +101,12 @@ ERRORS = {
     "far": (["xyz"], "ConfigError: there is no command cache xyz. There is: list, clear."),
     "option": (["clear", "--older", "3"], "ConfigError: cache clear has no option --older. Did you mean --older-than?"),
     "no options": (["list", "--all"], "ConfigError: cache list has no option --all. It takes none."),
-    "word": (["clear", "everything"], "ConfigError: cache clear has no option everything. There is: --older-than."),
-    "value": (["clear", "--older-than", "week"], "ConfigError: cache clear --older-than is week, but must be a number, 0 or more."),
+    "word": (["clear", "everything"], "ConfigError: cache clear does not know what everything is for. There is: --older-than."),
+    "value": (["clear", "--older-than", "week"], "ConfigError: cache clear --older-than is week, but must be a number."),
     "negative": (["clear", "--older-than", "-1"], "ConfigError: cache clear --older-than is -1, but must be"),
     "not a number": (["clear", "--older-than=nan"], "ConfigError: cache clear --older-than is nan, but must be"),
     "endless": (["clear", "--older-than=inf"], "ConfigError: cache clear --older-than is inf, but must be"),
-    "no value": (["clear", "--older-than"], "ConfigError: cache clear --older-than is missing, but must be"),
+    "no value": (["clear", "--older-than"], "ConfigError: cache clear --older-than is missing its value."),
 }
 
 

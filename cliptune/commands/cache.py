@@ -1,62 +1,18 @@
-"""The commands without a config, one typed function each; what they need is imported inside, so that they answer at once.
+"""`cliptune cache`: what is kept of frozen towers."""
 
-`run` turns a command's words into a call: an option is an argument's name, and its value a number.
-"""
-
-import inspect
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cliptune.errors import ConfigError, DataError, did_you_mean
+from cliptune.call import choose
+from cliptune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from cliptune.data.store import ShelfInfo
 
 
-def run(words: Sequence[str]) -> None:
-    """Run a command.
-
-    Args:
-        words: the command, its sub-command and its options, such as `cache clear --older-than 30`.
-
-    Raises:
-        ConfigError: a sub-command or option that there is not, or a value that is no number.
-    """
-    command, *rest = words
-    known = COMMANDS[command]
-    if not rest:
-        raise ConfigError(f"{command} needs to be told what to do. {did_you_mean('', known)}")
-    name, *options = rest
-    if name not in known:
-        raise ConfigError(f"there is no command {command} {name}. {did_you_mean(name, known)}")
-    known[name](**_values(f"{command} {name}", options, inspect.signature(known[name]).parameters))
-
-
-def _values(command: str, words: list[str], arguments: Iterable[str]) -> dict[str, float]:
-    """Read `--key value` and `--key=value`."""
-    names = {f"--{name.replace('_', '-')}": name for name in arguments}
-    values: dict[str, float] = {}
-    while words:
-        key, equals, value = words.pop(0).partition("=")
-        if key not in names:
-            options = did_you_mean(key, names) or "It takes none."
-            raise ConfigError(f"{command} has no option {key}. {options}")
-        if not equals:
-            value = words.pop(0) if words else ""
-        values[names[key]] = _number(f"{command} {key}", value)
-    return values
-
-
-def _number(what: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise ConfigError(f"{what} is {text or 'missing'}, but must be a number, 0 or more. Write {what} 30, say.")
-    return number
+def run(words: list[str]) -> None:
+    """Run `cache list` or `cache clear`."""
+    choose("cache", words, {"list": cache_list, "clear": cache_clear})
 
 
 def cache_list() -> None:
@@ -85,15 +41,18 @@ def cache_list() -> None:
     console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def cache_clear(older_than: float = 0.0) -> None:
+def cache_clear(*, older_than: float = 0.0) -> None:
     """Remove kept rows that no run is using, and say what was freed.
 
     Args:
         older_than: days since the last use; younger ones stay.
 
     Raises:
+        ConfigError: older_than is negative.
         DataError: the folder does not let itself be changed.
     """
+    if older_than < 0:
+        raise ConfigError(f"cache clear --older-than is {older_than:g}, but must be 0 or more. Write --older-than 30, say.")
     from cliptune.data.store import RowStore
 
     store = RowStore()
@@ -122,5 +81,3 @@ def _ago(seconds: float) -> str:
             return f"{number:,} {unit}{'s' if number > 1 else ''} ago"
     return "just now"
 
-
-COMMANDS: dict[str, dict[str, Callable[..., None]]] = {"cache": {"list": cache_list, "clear": cache_clear}}

@@ -1,0 +1,75 @@
+"""A run's data again, and a model scored on it without a trainer."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+
+from cliptune.adapted import AdaptedCLIP
+from cliptune.data.classes import TEMPLATE
+from cliptune.data.images import ImageTextData
+from cliptune.described import build
+from cliptune.errors import CliptuneError, DataError
+from cliptune.evaluation import Evaluation
+from cliptune.methods.base import ClassTexts
+
+
+class Score(NamedTuple):
+    """What one pass over a split measured."""
+
+    metrics: dict[str, float]  # top1, recall@1_image_to_text, ...
+    score: float  # the metric that stands for all
+    evaluated: dict[str, int]  # images, with a label where there are classes; and texts
+
+
+def data_of(run: Path, model: AdaptedCLIP) -> ImageTextData:
+    """The data that a run was adapted to, as its `config.yaml` says.
+
+    Raises:
+        DataError: the config or the data is not at hand any more.
+    """
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise DataError(f"{run} has no config.yaml, so the run's data is not known.")
+    config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    objective = build(model.about["objective"]) if model.about.get("objective") else None
+    needs = sorted(objective.needs) if objective is not None else ["pairs"]
+    known = {**config["data"], "seed": int(config["seed_everything"]), "workers": 0}
+    try:
+        return _opened(ImageTextData(**known, preprocess=model.backbone.preprocess, needs=needs))
+    except (CliptuneError, TypeError) as error:
+        raise DataError(f"the run's data is not at hand: {error}") from None
+
+
+def other_data(path: str, model: AdaptedCLIP, templates: list[str] | None = None) -> ImageTextData:
+    """Any data set with classes or captions, to score a model on.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    chosen = templates or TEMPLATE
+    return _opened(ImageTextData(path, templates=chosen, workers=0, preprocess=model.backbone.preprocess, batch_size=1))
+
+
+@torch.no_grad()
+def score(model: AdaptedCLIP, data: ImageTextData, split: str) -> Score:
+    """Score a model on the validation or the test split: the metrics that `cliptune test` gives."""
+    measured = Evaluation(len(data.class_names), data.has_captions)
+    classes = ClassTexts(data.class_names, data.class_texts, model.backbone.preprocess, data.templates)
+    class_rows = model.method.class_rows(model.backbone, classes) if classes else None
+    for batch in data.val_dataloader() if split == "validation" else data.test_dataloader():
+        rows = batch["image_rows"] if "image_rows" in batch else model.encode_pixels(batch["images"])
+        logits = None if class_rows is None else model.logits(rows, class_rows)
+        texts = None
+        if data.has_captions:
+            texts = (model.method.text_rows(model.backbone, batch["tokens"].to(model.device)).cpu(), batch["owner"])
+        measured.update(rows, logits, batch["label"], batch["row"], texts)
+    found = {name: float(value) for name, value in measured.compute().items()}
+    return Score(found, found.pop("score"), measured.evaluated)
+
+
+def _opened(data: ImageTextData) -> ImageTextData:
+    data.setup()
+    data.batch_size = 64
+    return data
