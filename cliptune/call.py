@@ -95,5 +95,6 @@ def _value(what: str, text: str, kind: Any) -> Any:
     wanted = [*(KINDS[one] for one in kinds if one in KINDS), *(["true or false"] if bool in kinds else [])]
     if choices:
         near = did_you_mean(text, choices)
-        raise ConfigError(f"{what} is {text}, but must be {' or '.join([*wanted, *choices])}. {near if near.startswith('Did') else ''}".strip())
+        meant = f" {near}" if near.startswith("Did") else ""
+        raise ConfigError(f"{what} is {text}, but must be {' or '.join([*wanted, *choices])}.{meant}")
     raise ConfigError(f"{what} is {text}, but must be {' or '.join(wanted)}.")

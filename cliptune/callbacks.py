@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -29,13 +30,26 @@ class Watch:
         self.monitor, self.patience, self.floor = monitor, patience, floor
 
     def callbacks(self, folder: str) -> list[Callback]:
-        """The checkpoints `best` and `last` in the folder, and early stopping."""
-        best = ModelCheckpoint(dirpath=folder, filename="best", monitor=self.monitor, mode="max", enable_version_counter=False)
-        last = ModelCheckpoint(
-            dirpath=folder, filename="last", save_on_train_epoch_end=True, every_n_epochs=1, enable_version_counter=False
+        """The checkpoints `best`, with what use needs, and `last`, to go on from, in the folder; and early stopping."""
+        best = Kept(
+            dirpath=folder, filename="best", monitor=self.monitor, mode="max", save_weights_only=True, enable_version_counter=False
         )
+        last = Kept(dirpath=folder, filename="last", save_on_train_epoch_end=True, every_n_epochs=1, enable_version_counter=False)
         stop = [EarlyStopping(self.monitor, mode="max", patience=self.patience)] if self.patience is not None else []
         return [*stop, best, last]
+
+
+class Kept(ModelCheckpoint):
+    """Knows its own files again in a run folder that was moved; Lightning would forget which score was best."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what a checkpoint says of the files, as files of this folder."""
+        paths = {key: self._here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        kept = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": kept, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath), Path(path).name)) if path else path
 
 
 class Floor(Callback):
@@ -71,8 +85,12 @@ class Clock(Callback):
         self.images, self.waiting, self.stepping = 0, 0.0, 0.0
         self._mark = 0.0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start counting; a run that goes on in the middle of an epoch has no start of it."""
+        self._mark = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start counting."""
+        """Start again, after the validation of the epoch before."""
         self._mark = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:

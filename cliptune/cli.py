@@ -24,7 +24,7 @@ import cliptune.objectives.similarity_distillation
 import cliptune.objectives.sum  # noqa: F401 - the parser knows a class by its short name once it is imported
 from cliptune.backbone import Backbone
 from cliptune.callbacks import Clock, Floor, Watch, progress
-from cliptune.checkpoint import check_parts, read
+from cliptune.checkpoint import check_goes_on, check_parts, read
 from cliptune.data.images import ImageTextData
 from cliptune.devices import allow_tf32, check_strategy, default_precision
 from cliptune.errors import CheckpointError, ConfigError
@@ -137,6 +137,8 @@ class AdaptCLI(LightningCLI):
             self.config_init[self.subcommand]["ckpt_path"] = str(path)
             checkpoint = read(path)
             check_parts(checkpoint, self.model)  # before anything of the run that it continues is touched
+            if fitting:
+                check_goes_on(checkpoint, path)
             self.resumed = fitting
             self.model.schedule_start = int(checkpoint["cliptune"].get("schedule_start", 0))
         if self.resumed and path.parent.name == "checkpoints":
@@ -149,15 +151,15 @@ class AdaptCLI(LightningCLI):
         callbacks: list[Any] = [SameFolder(self.run), self.clock, progress(self.clock)]
         if fitting:
             callbacks += [Stopping(self.run), self.floor, *watch.callbacks(str(self.run.folder / "checkpoints"))]
-        metrics = ResumableCSVLogger(self.run.folder, is_main())
-        if self.resumed and is_main():
-            metrics.keep_until(int(checkpoint["global_step"]))
-        loggers = [metrics, TensorBoardLogger(self.run.folder, name="", version="tensorboard")]
         trainer_config = dict(self._get(self.config_init, "trainer", default={}))
         if extend is not None:
             trainer_config["max_epochs"] = extended_epochs(checkpoint, extend)
             self.model.schedule_start = int(checkpoint["global_step"])
             callbacks.append(Extension())
+        metrics = ResumableCSVLogger(self.run.folder)
+        if self.resumed and is_main():
+            metrics.keep_until(int(checkpoint["global_step"]))
+        loggers = [metrics, TensorBoardLogger(self.run.folder, name="", version="tensorboard")]
         if trainer_config.get("precision") is None:
             trainer_config["precision"] = default_precision(str(trainer_config.get("accelerator", "auto")))
         allow_tf32()

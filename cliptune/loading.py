@@ -34,13 +34,19 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> AdaptedCLIP:
     """
     name, folder = str(path), Path(path)
     if name == "nano" or "," in name or name.startswith(SCHEMES):
-        return untouched(*name.split(",", 1)).to(device)
+        base, _, weights = name.partition(",")
+        return untouched(base, weights or None).to(device)
     if folder.is_dir() and (folder / "adapter_config.json").is_file():
         return _of_adapter(folder).to(device)
     if folder.is_dir() and (folder / "open_clip_config.json").is_file():
         return _of_open_clip(folder).to(device)
     checkpoint = read(folder / "checkpoints" / "best.ckpt" if folder.is_dir() else folder)
     return AdaptedCLIP(*rebuild(checkpoint), checkpoint["cliptune"]).to(device)
+
+
+def usual_device() -> str:
+    """A GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def untouched(name: str, pretrained: str | None = None, recipe: dict[str, Any] | None = None) -> AdaptedCLIP:

@@ -34,9 +34,15 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     }
     | {f"objectives.{name}" for name in ("feature_distillation", "similarity_distillation")}
     | {f"data.{name}" for name in ("negatives", "words", "cache", "store", "shelf", "shelf_files", "table", "locks")},
-    {"checkpoint", "frozen", "teacher", "rows", "evaluation", "shard", "advice", "module", "adapted"},
-    {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices", "stopping", "safe_io", "extension"},
-    {"parse_errors", "commands", "cli", "launch"},
+    {"checkpoint", "frozen", "teacher", "rows", "evaluation", "shard", "advice", "module", "adapted", "loading", "rescore"}
+    | {"image_sources", "inputs", "stream", "nearest", "index"},
+    {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices", "stopping", "safe_io", "extension"}
+    | {"partial", "writers", "predicting", "soup", "gallery", "push"}
+    | {f"export.{name}" for name in ("base", "samples", "proof", "blend", "card", "licences", "intervals", "encoders", "tokenizers")}
+    | {f"export.{name}" for name in ("open_clip", "transformers", "transformers_clip", "transformers_siglip", "onnx", "peft")}
+    | {f"export.{name}" for name in ("classifier", "torch_export", "exporting", "readers.reading")}
+    | {f"export.readers.read_{name}" for name in ("open_clip", "transformers", "onnx", "peft", "classifier", "torch_export")},
+    {"parse_errors", "call", "cli", "launch"} | {f"commands.{name}" for name in ("cache", "export", "soup", "predict", "index", "search")},
     {"main", "__main__"},
 ]
 FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}

@@ -80,4 +80,3 @@ def _ago(seconds: float) -> str:
         if number >= 1:
             return f"{number:,} {unit}{'s' if number > 1 else ''} ago"
     return "just now"
-

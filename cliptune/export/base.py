@@ -30,7 +30,7 @@ class Format(ABC):
     modules: tuple[str, ...] = ()
     extra = ""
 
-    def check(self, model: AdaptedCLIP) -> None:
+    def check(self, model: AdaptedCLIP) -> None:  # noqa: B027 - most formats take every model
         """Refuse a model that this format has no place for; before anything is folded.
 
         Raises:

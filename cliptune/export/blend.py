@@ -1,4 +1,4 @@
-"""Between zero-shot and adapted: what was learned counts a share (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", eq. 1)."""
+"""Between zero-shot and adapted: what was learned counts a share (WiSE-FT; Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -161,7 +161,7 @@ def _made_of(model: AdaptedCLIP, facts: Facts, licence: str, source: str) -> str
 
 
 def _intended(model: AdaptedCLIP) -> str:
-    words = "classification by the words above and by others, and retrieval" if model.class_names else "retrieval and classification by words"
+    words = "classification by the words above and by others, and retrieval" if model.class_names else "retrieval, classification by words"
     return (
         f"For {words}, on images like those it was adapted to, and research on them. Not for decisions about people without a study of "
         "errors on the very population: CLIPs carry the biases of their web data (Radford et al. 2021, sec. 7), and adaptation does not "
@@ -187,5 +187,6 @@ def _short(path: str) -> str:
 
 
 def _described(part: dict[str, Any]) -> str:
-    given = ", ".join(f"{key} {value}" for key, value in part["arguments"].items() if value is not None and not isinstance(value, (dict, list)))
+    plain = {key: value for key, value in part["arguments"].items() if value is not None and not isinstance(value, (dict, list))}
+    given = ", ".join(f"{key} {value}" for key, value in plain.items())
     return f"{part['class'].rpartition('.')[2]}" + (f" ({given})" if given else "")

@@ -167,9 +167,20 @@ class Export:
             scores = [score(model, self.guard, "test") for model in (start, self.model)]
             guard = {"path": self.guard_path, "before": scores[0].metrics, "after": scores[1].metrics, "evaluated": scores[0].evaluated}
         name = self.run.name if self.run is not None else self.output.name
-        curve = [tuple(point) for point in self.curve]
+        curve = [(point.share, point.validation, point.guard) for point in self.curve]
         return Facts(
-            name, self.kind.name, self.precision, share, zero_shot, adapted, evaluated, summary, moved, guard, curve, notes  # type: ignore[arg-type]
+            name,
+            self.kind.name,
+            self.precision,
+            share,
+            zero_shot,
+            adapted,
+            evaluated,
+            summary,
+            moved,
+            guard,
+            curve,
+            notes,
         )
 
     def _summary(self) -> tuple[dict[str, Any], list[str]]:

@@ -24,7 +24,7 @@ class Peft(Format):
             raise ExportError(f"what {type(model.method).__name__} learns is no adapter of peft's. Use --format {fits}.")
 
     def write(self, model: AdaptedCLIP, folder: Path, precision: str) -> None:
-        """peft's two files, and the recipe."""
+        """Peft's two files, and the recipe."""
         assert isinstance(model.method, LoRA)
         model.method.save_adapter(model.backbone, folder)
         recipe = {**model.about, "method": model.method.describe_adapter()}

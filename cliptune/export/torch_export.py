@@ -21,7 +21,7 @@ class TorchExport(Format):
 
     def write(self, model: AdaptedCLIP, folder: Path, precision: str) -> None:
         """A file for each graph; what goes in and comes out stands in it as `about.json`."""
-        about = {"input": "pixel_values [B, 3, h, w] float32, normalised", "preprocess": preprocessing(model)}
+        about: dict[str, object] = {"input": "pixel_values [B, 3, h, w] float32, normalised", "preprocess": preprocessing(model)}
         self._save(ImageEncoder(model), folder / "image_encoder.pt2", model, {**about, "output": "unit rows [B, D]"})
         if model.class_names:
             said = {**about, "output": "logits [B, C]", "class_names": model.class_names}

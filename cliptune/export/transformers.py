@@ -51,7 +51,7 @@ def image_processor(model: AdaptedCLIP, as_siglip: bool) -> Any:
     known, (height, width) = model.backbone.preprocess.config, model.backbone.preprocess.size
     mode = known.get("resize_mode", "shortest")
     if mode == "longest":
-        raise ExportError("this backbone pads images to its size, which transformers' CLIP processors do not. Use --format open_clip or onnx.")
+        raise ExportError("this backbone pads images, which transformers' CLIP processors do not. Use --format open_clip or onnx.")
     shared = {
         "resample": 2 if known.get("interpolation") == "bilinear" else 3,  # Pillow's numbers
         "image_mean": list(known["mean"]),

@@ -107,7 +107,7 @@ def encoder_layer(block: Any, prefix: str) -> dict[str, Tensor]:
 
 def attention(weight: Tensor, bias: Tensor, out: nn.Module, prefix: str) -> dict[str, Tensor]:
     """Query, key and value apart."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, w, b in zip(("q_proj", "k_proj", "v_proj"), weight.chunk(3), bias.chunk(3), strict=True):
         found |= {f"{prefix}{name}.weight": w, f"{prefix}{name}.bias": b}
     return {**found, **named({"out_proj": out}, prefix)}
@@ -158,4 +158,3 @@ def put(model: nn.Module, state: dict[str, Tensor]) -> None:
 def _kind(tower: nn.Module) -> str:
     trunk = getattr(tower, "trunk", tower)
     return type(trunk).__name__
-

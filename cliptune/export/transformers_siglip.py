@@ -113,4 +113,3 @@ def _text(tower: Any) -> dict[str, Tensor]:
     for i, block in enumerate(tower.transformer.resblocks):
         found |= encoder_layer(block, f"{prefix}encoder.layers.{i}.")
     return found
-

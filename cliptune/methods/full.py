@@ -136,7 +136,8 @@ class Full(Method):
     def zero_shot(self, backbone: Backbone, start: Backbone, classes: ClassTexts) -> dict[str, Tensor]:
         """The weights and statistics that are not those of before."""
         now, before = backbone.state_dict(), start.state_dict()
-        changed = (name for name, value in now.items() if value.is_floating_point() and not torch.equal(value.flatten(), before[name].flatten()))
+        floating = (name for name, value in now.items() if value.is_floating_point())
+        changed = (name for name in floating if not torch.equal(now[name].flatten(), before[name].flatten()))
         return {f"backbone.{name}": before[name].reshape(now[name].shape) for name in changed}
 
     def fold(self, backbone: Backbone) -> None:

@@ -167,7 +167,7 @@ class LoRA(Method):
             layer.lora_dropout.train()
 
     def zero_shot(self, backbone: Backbone, start: Backbone, classes: ClassTexts) -> dict[str, Tensor]:
-        """The second of each two thin matrices as zero: the weights then go straight back, except DoRA's, which are divided by their norms."""
+        """The second of each two thin matrices as zero: the weights then go straight back, except DoRA's, which have norms."""
         if self.variant == "dora":
             raise ExportError("a DoRA adapter has no straight way back to zero-shot. Blend its merged weights: --format open_clip.")
         second = (name for name in self.learned(backbone) if ".lora_B." in name)

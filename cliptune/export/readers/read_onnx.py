@@ -57,7 +57,8 @@ def preprocessed(image: Image.Image, about: dict[str, Any]) -> np.ndarray:
         canvas.paste(image, (-left, -top))
         image = canvas
     values = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255
-    return (values - np.float32(about["mean"])[:, None, None]) / np.float32(about["std"])[:, None, None]
+    mean, std = (np.array(about[key], dtype=np.float32)[:, None, None] for key in ("mean", "std"))
+    return np.asarray((values - mean) / std)
 
 
 run(read)

@@ -11,8 +11,9 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import normalize
 
-import cliptune
-from cliptune import Backbone, attention
+from cliptune import attention
+from cliptune.backbone import Backbone
+from cliptune.loading import load
 
 sys.path.append(str(Path(__file__).parent))
 from reading import Samples, run
@@ -26,7 +27,7 @@ def read(folder: Path, samples: Samples) -> tuple[dict[str, np.ndarray], dict[st
     attention.split(backbone.model)
     adapted: Any = PeftModel.from_pretrained(backbone.model, str(folder)).eval().base_model.model
     pixels, tokens = torch.from_numpy(samples.pixels), backbone.preprocess.tokenizer(samples.texts)
-    loaded = cliptune.load(folder)
+    loaded = load(folder)
     found = {
         "image_rows": normalize(adapted.encode_image(pixels), dim=-1),
         "text_rows": normalize(adapted.encode_text(tokens), dim=-1),

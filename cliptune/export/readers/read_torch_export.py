@@ -26,7 +26,8 @@ def read(folder: Path, samples: Samples) -> tuple[dict[str, np.ndarray], dict[st
     others = sorted({"open_clip", "timm", "peft", "transformers"} & set(sys.modules))
     about = json.loads(extra["about.json"])
     facts = {"torch": torch.__version__, "others_imported": others, "size": about["preprocess"]["size"]}
-    return {key: value.numpy() for key, value in found.items()}, {**facts, "images_per_second": per_second(lambda: encoder(pixels), len(pixels))}
+    facts["images_per_second"] = per_second(lambda: encoder(pixels), len(pixels))
+    return {key: value.numpy() for key, value in found.items()}, facts
 
 
 run(read)
