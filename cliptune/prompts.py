@@ -227,7 +227,7 @@ def among_patches(tower: nn.Module, prompts: Tensor) -> Iterator[None]:
     def put(own: Tensor, there: int) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any) -> Any:
             x = args[0]
-            tokens = own.to(x.dtype).expand(len(x), -1, -1)  # [B, N, W]
+            tokens = own.to(x.dtype).expand(x.shape[0], -1, -1)  # [B, N, W]; len() would be a constant in an exported graph
             return (torch.cat([x[:, :prefix], tokens, x[:, prefix + there :]], dim=1), *args[1:])
 
         return hook

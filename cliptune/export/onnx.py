@@ -86,6 +86,8 @@ def _save(module: nn.Module, given: tuple[str, Tensor], output: str, file: Path,
             for logger, level in zip(loggers, before, strict=True):
                 logger.setLevel(level)
     graph: onnx.ModelProto = found.model_proto
+    if not graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param:  # the exporter would go on without
+        raise ExportError("this architecture has no form in ONNX with batches of any size. Use --format torch_export or open_clip.")
     if precision == "fp16":
         from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
