@@ -15,7 +15,8 @@ from torch import Tensor
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError, DataError
-from cliptune.images import decode, from_pil
+from cliptune.images import SUFFIXES, decode, from_pil
+from cliptune.index import Index
 from cliptune.methods.base import ClassRows, ClassTexts, Method
 
 ImageLike = str | Path | bytes | Image.Image | Tensor
@@ -29,6 +30,13 @@ class Classes(NamedTuple):
     names: list[str]
     probabilities: Tensor  # [B, C]
     class_names: list[str]
+
+
+class Hit(NamedTuple):
+    """An image that `search` found."""
+
+    path: str
+    score: float  # cosine with the query
 
 
 class AdaptedCLIP:
@@ -158,6 +166,28 @@ class AdaptedCLIP:
     def logits(self, image_rows: Tensor, class_rows: ClassRows) -> Tensor:
         """[B, C], on the CPU, of rows [B, D]."""
         return self.method.logits(self.backbone, image_rows.to(self.device), class_rows).cpu()
+
+    def search(self, query: ImageLike, index: Index | str | Path, k: int = 10, exact: bool = False) -> list[Hit]:
+        """Find the images of an index that are most like words or an image.
+
+        Args:
+            query: words; or an image, a string being one where it is the path of a file.
+            index: that `cliptune index` made with this model, or its folder; open it once for many queries.
+            k: how many.
+            exact: compare with every row, where an index of many would take a short cut.
+
+        Returns:
+            The most alike first.
+
+        Raises:
+            CheckpointError: the index is of another model.
+            DataError: there is no such index, or the image cannot be read.
+        """
+        opened = index if isinstance(index, Index) else Index.open(index, self.fingerprint())
+        image = not isinstance(query, str) or Path(query).suffix.lower() in SUFFIXES
+        row = self.encode_images(query) if image else self.encode_texts(str(query))
+        scores, numbers = opened.search(row, k, exact)
+        return [Hit(opened.paths[int(number)], float(score)) for score, number in zip(scores[0], numbers[0], strict=True)]
 
     def _classes(self, class_names: Sequence[str] | str | None, templates: str | Sequence[str] | None) -> tuple[list[str], list[list[str]]]:
         if class_names is None and templates is None and self.class_names:

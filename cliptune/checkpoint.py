@@ -5,24 +5,26 @@ Everything is plain data, so that `torch.load(weights_only=True)` reads it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 import cliptune
+from cliptune import archive
 from cliptune.backbone import Backbone
-from cliptune.described import build, plain
-from cliptune.errors import CheckpointError
+from cliptune.described import build, completed, plain
+from cliptune.errors import CheckpointError, CliptuneError
 from cliptune.methods.base import ClassTexts, Method
 from cliptune.objectives.base import Objective
+from cliptune.trust import FORMAT, check_is_ours, wrote
 
 if TYPE_CHECKING:
     from cliptune.module import AdaptModule
 
-FORMAT = 1  # raised when an old reader would misread a new checkpoint
-RECIPE = ("backbone", "base_fingerprint", "method", "objective", "class_names", "class_texts")  # what a reader cannot do without
+SHOWN = 100  # characters of a value in a message
 
 
 def learned_names(method: Method, objective: Objective | None, backbone: Backbone) -> list[str]:
@@ -91,7 +93,9 @@ def read(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise CheckpointError(f"there is no checkpoint {path}. Give a run folder, or a .ckpt file in its checkpoints.")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = archive.load(Path(path))
+    except archive.RefusedError as error:
+        raise CheckpointError(f"{path} is not read: it {error}. Give one that cliptune wrote.") from None
     except Exception as error:  # an unpickler refuses in many ways
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}): it is damaged, or holds more than plain data, "
@@ -101,34 +105,20 @@ def read(path: str | Path) -> dict[str, Any]:
     return dict(found)
 
 
-def check_is_ours(checkpoint: Any, name: str) -> None:
-    """Refuse what cliptune did not write, or a newer cliptune wrote.
-
-    Raises:
-        CheckpointError: with the version that wrote it, where it says so.
-    """
-    ours = checkpoint.get("cliptune") if isinstance(checkpoint, dict) else None
-    if not isinstance(ours, dict):
-        raise CheckpointError(f"{name} is no checkpoint of cliptune: it holds no recipe. Weights of a CLIP go into backbone.pretrained.")
-    if ours.get("format", 0) > FORMAT:
-        raise CheckpointError(
-            f"{name} was written by cliptune {ours.get('version')}, which is newer than this {cliptune.__version__}. Upgrade."
-        )
-    lacking = [key for key in RECIPE if key not in ours] + ["state_dict"] * ("state_dict" not in checkpoint)
-    if lacking:
-        raise CheckpointError(f"{name} is no whole checkpoint of cliptune: it lacks {', '.join(lacking)}. Give one that cliptune wrote.")
-
-
 def check_goes_on(checkpoint: dict[str, Any], path: Path) -> None:
     """Refuse to train on from a checkpoint that was kept for use.
 
     Raises:
-        CheckpointError: it has no optimizer's state.
+        CheckpointError: it has no optimizer's state, or lacks what Lightning keeps.
     """
     if "optimizer_states" not in checkpoint:
         last = path.with_name("last.ckpt")
         way = f"Go on from last.ckpt: --ckpt_path {last}" if last.is_file() else "Go on from the last.ckpt of its run"
         raise CheckpointError(f"{path} holds what use needs, and no optimizer's state to train on with. {way}.")
+    kinds = {"global_step": int, "epoch": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
+    odd = [key for key, kind in kinds.items() if not isinstance(checkpoint.get(key), kind)]
+    if odd:
+        raise CheckpointError(f"{path} cannot be trained on with: it lacks {', '.join(odd)}. Give one that cliptune wrote.")
 
 
 def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
@@ -154,12 +144,12 @@ def check_parts(checkpoint: dict[str, Any], module: AdaptModule) -> None:
         if difference:
             raise CheckpointError(
                 f"the checkpoint is of another {part}: {difference}. Set it so, or start without --ckpt_path. "
-                "To load another run's model for use, see cliptune.load."
+                f"To load another run's model for use, see cliptune.load.{wrote(theirs)}"
             )
     if theirs["base_fingerprint"] != ours["base_fingerprint"] and not _is_random(module.backbone):
         raise CheckpointError(
             f"the checkpoint was trained on other weights of {ours['backbone']['arguments']['name']} "
-            f"({theirs['base_fingerprint']}, not {ours['base_fingerprint']}). Give the same pretrained weights."
+            f"({theirs['base_fingerprint']}, not {ours['base_fingerprint']}). Give the same pretrained weights.{wrote(theirs)}"
         )
 
 
@@ -189,15 +179,33 @@ def rebuild(checkpoint: dict[str, Any]) -> tuple[Backbone, Method]:
     Raises:
         CheckpointError: the base weights are not those it was trained on, or keys do not fit.
     """
-    found = checkpoint["cliptune"]
-    backbone, method = attached(found)
-    objective: Objective = build(found["objective"])
-    objective.attach(backbone, [1] * len(found["class_names"]))  # so that what it has learn is known; itself it serves training alone
-    state = checkpoint["state_dict"]
-    check_state(state, learned_state(method, objective, backbone))
-    for prefix, part in (("backbone.", backbone), ("method.", method)):
-        part.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}, strict=False)
+    found, state = checkpoint["cliptune"], checkpoint["state_dict"]
+    with telling_versions(found):
+        backbone, method = attached(found)
+        objective: Objective = build(found["objective"])
+        objective.attach(backbone, [1] * len(found["class_names"]))  # so that what it has learn is known; itself it serves training alone
+        check_state(state, learned_state(method, objective, backbone))
+        for prefix, part in (("backbone.", backbone), ("method.", method)):
+            part.load_state_dict({key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}, strict=False)
     return backbone.requires_grad_(False).eval(), method.requires_grad_(False).eval()
+
+
+@contextmanager
+def telling_versions(recipe: dict[str, Any]) -> Iterator[None]:
+    """Turn whatever goes wrong with a recipe into one line that says which version wrote it, where that is another one.
+
+    Raises:
+        CheckpointError: for an error of the user's, and for what a recipe that no cliptune wrote leads to.
+    """
+    try:
+        yield
+    except CliptuneError as error:
+        raise CheckpointError(f"{error}{wrote(recipe)}") from None
+    except (RuntimeError, MemoryError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+        raise CheckpointError(
+            f"the checkpoint's recipe makes no model ({type(error).__name__}: {said}). Give one that cliptune wrote.{wrote(recipe)}"
+        ) from error
 
 
 def attached(recipe: dict[str, Any]) -> tuple[Backbone, Method]:
@@ -224,9 +232,16 @@ def _is_random(backbone: Backbone) -> bool:
     return backbone.pretrained == "random"
 
 
-def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+def _difference(theirs: dict[str, Any] | None, ours: dict[str, Any]) -> str:
+    if theirs is None:
+        return "none is known"
     if theirs["class"] != ours["class"]:
         return f"{theirs['class'].rpartition('.')[2]}, not {ours['class'].rpartition('.')[2]}"
-    keys = sorted({*theirs["arguments"], *ours["arguments"]})
-    changed = [key for key in keys if theirs["arguments"].get(key) != ours["arguments"].get(key)]
-    return ", ".join(f"{key} {theirs['arguments'].get(key)!r}, not {ours['arguments'].get(key)!r}" for key in changed[:3])
+    before, now = completed(theirs)["arguments"], ours["arguments"]
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    return ", ".join(f"{key} {_shown(before.get(key))}, not {_shown(now.get(key))}" for key in changed[:3])
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -35,7 +35,7 @@ from cliptune.optim import Schedule
 from cliptune.parse_errors import shorten
 from cliptune.processes import SameFolder, is_main, tell, together
 from cliptune.run import Run, refittable
-from cliptune.safe_io import SafeCheckpointIO
+from cliptune.safe_io import SafeCheckpointIO, restoring
 from cliptune.stopping import Stopping
 from cliptune.summary import Scores, conclude
 
@@ -187,7 +187,8 @@ class AdaptCLI(LightningCLI):
             trainer.loggers = loggers
             self.floor.zero_shot = scores.zero_shot.get("val/score")
         began = time.perf_counter()
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with restoring(checkpoint):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         scores.seconds = time.perf_counter() - began
         best = self.run.folder / "checkpoints" / "best.ckpt"
         if not best.is_file():
@@ -208,7 +209,7 @@ class AdaptCLI(LightningCLI):
     def _evaluate(self, command: str, checkpoint: str | None) -> None:
         scores = Scores()
         began = time.perf_counter()
-        with self.run.tidy(), together(self.trainer):
+        with self.run.tidy(), together(self.trainer), restoring(checkpoint):
             found = getattr(self.trainer, command)(
                 self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
             )[0]
@@ -224,8 +225,9 @@ class AdaptCLI(LightningCLI):
         """Write the predictions of the test split."""
         from cliptune.predictions import write_predictions
 
-        with self.run.tidy(), together(self.trainer):
-            batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=kwargs.get("ckpt_path"), weights_only=True)
+        checkpoint = kwargs.get("ckpt_path")
+        with self.run.tidy(), together(self.trainer), restoring(checkpoint):
+            batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
             write_predictions(self.run.folder, batches or [], self.model.classes.names)
 
     def _score(self, what: str) -> dict[str, float]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from cliptune.errors import CheckpointError
 
+PARTS = ("cliptune.backbone.", "cliptune.methods.", "cliptune.objectives.")  # where classes of a model are
+MOST = 10_000  # of an argument that counts something, and so makes memory: ranks, words, pixels of a side, parts of a sum
+
 
 class Described:
     """Mixin: records its constructor's arguments, defaults included."""
@@ -28,37 +31,73 @@ class Described:
         return {"class": f"{type(self).__module__}.{type(self).__qualname__}", "arguments": plain(self._arguments)}
 
 
-def build(description: dict[str, Any]) -> Any:
-    """Make the object again.
+def build(description: Any) -> Any:
+    """Make the object again, of a description that anybody may have written.
 
     Raises:
-        CheckpointError: the class is not one of cliptune's own; a class path is code, and a checkpoint must not bring any.
+        CheckpointError: the class is not one of cliptune's own, since a class path is code, and a checkpoint must not bring any; or it
+            is not known here, or not with these arguments.
+        ConfigError: the class refuses an argument.
     """
-    module, _, name = str(description["class"]).rpartition(".")
-    if module.split(".")[0] != "cliptune":
-        raise CheckpointError(
-            f"the checkpoint names the class {description['class']}; only cliptune's own are built from a checkpoint. "
-            "Make the model in code, and load with AdaptModule.load_learned."
-        )
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        raise CheckpointError(f"this version of cliptune has no {description['class']}. The checkpoint is of another version.") from None
-    if not (isinstance(kind, type) and issubclass(kind, Described)):
-        raise CheckpointError(f"the checkpoint names {description['class']}, which is no part of a model.")
-    arguments = {key: _built(value) for key, value in description["arguments"].items()}
+    kind = _kind(description)
+    arguments = {key: _built(key, value) for key, value in description["arguments"].items()}
     try:
         inspect.signature(kind.__init__).bind(None, **arguments)
     except TypeError as error:
-        raise CheckpointError(f"this version's {name} does not fit: {error}. The checkpoint is of another version.") from None
+        raise CheckpointError(f"this version's {kind.__name__} does not fit: {error}. The checkpoint is of another version.") from None
     return kind(**arguments)
 
 
-def _built(value: Any) -> Any:
+def completed(description: dict[str, Any]) -> dict[str, Any]:
+    """A description with this version's defaults, where it was written before there was an argument; errors as for `build`."""
+    parameters = inspect.signature(_kind(description).__init__).parameters.values()
+    defaults = {p.name: plain(p.default) for p in parameters if p.default is not p.empty}
+    return {"class": description["class"], "arguments": {**defaults, **{k: _completed(v) for k, v in description["arguments"].items()}}}
+
+
+def is_description(value: Any) -> bool:
+    """Whether it looks like one."""
+    return isinstance(value, dict) and value.keys() == {"class", "arguments"} and isinstance(value["arguments"], dict)
+
+
+def _kind(description: Any) -> type[Described]:
+    if not is_description(description):
+        raise CheckpointError("the checkpoint does not say what a part of the model is. Give one that cliptune wrote.")
+    path = str(description["class"])
+    module, _, name = path.rpartition(".")
+    if module.split(".")[0] != "cliptune":
+        raise CheckpointError(
+            f"the checkpoint names the class {path}; only cliptune's own are built from a checkpoint. "
+            "Make the model in code, and load with AdaptModule.load_learned."
+        )
+    if not f"{module}.".startswith(PARTS):  # other modules do things when they are imported
+        raise CheckpointError(f"the checkpoint names {path}, which is no part of a model.")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        raise CheckpointError(f"this version of cliptune has no {path}. The checkpoint is of another version.") from None
+    if not (isinstance(kind, type) and issubclass(kind, Described)):
+        raise CheckpointError(f"the checkpoint names {path}, which is no part of a model.")
+    return kind
+
+
+def _built(key: str, value: Any) -> Any:
     """An argument, made again where it is described."""
+    size = len(value) if isinstance(value, list) else value if isinstance(value, int) else 0
+    if size > MOST:
+        raise CheckpointError(f"the checkpoint has {key} {size:,}, and cliptune counts to {MOST:,} there. Give one that cliptune wrote.")
     if isinstance(value, list):
-        return [_built(item) for item in value]
-    return build(value) if isinstance(value, dict) and value.keys() == {"class", "arguments"} else value
+        return [_built(key, item) for item in value]
+    if isinstance(value, dict) and not is_description(value):
+        return {inner: _built(inner, item) for inner, item in value.items()}
+    return build(value) if is_description(value) else value
+
+
+def _completed(value: Any) -> Any:
+    """An argument, completed where it is described."""
+    if isinstance(value, list):
+        return [_completed(item) for item in value]
+    return completed(value) if is_description(value) else value
 
 
 def plain(value: Any) -> Any:

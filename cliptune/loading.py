@@ -9,12 +9,13 @@ import torch
 from cliptune import adapters
 from cliptune.adapted import AdaptedCLIP
 from cliptune.backbone import Backbone
-from cliptune.checkpoint import attached, check_is_ours, describe, read, rebuild
+from cliptune.checkpoint import attached, describe, read, rebuild, telling_versions
 from cliptune.described import build
 from cliptune.errors import CheckpointError, ConfigError
 from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import Full
 from cliptune.pretrained import SCHEMES
+from cliptune.trust import check_is_ours
 
 RECIPE_FILE = "cliptune.json"  # beside what another library reads: the recipe, as in a checkpoint
 
@@ -83,7 +84,7 @@ def read_recipe(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder} has no {RECIPE_FILE}, which says what the adapter was made on. Load the run, or export it again.")
     try:
         found = {"cliptune": json.loads(file.read_text(encoding="utf-8")), "state_dict": {}}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is damaged: {error}. Export the run again.") from None
     check_is_ours(found, str(file))
     return dict(found["cliptune"])
@@ -92,8 +93,9 @@ def read_recipe(folder: Path) -> dict[str, Any]:
 def _of_adapter(folder: Path) -> AdaptedCLIP:
     recipe = read_recipe(folder)
     _, state = adapters.read(folder)
-    backbone, method = attached(recipe)
-    adapters.put(backbone.model, state)
+    with telling_versions(recipe):
+        backbone, method = attached(recipe)
+        adapters.put(backbone.model, state)
     return AdaptedCLIP(backbone.requires_grad_(False).eval(), method.requires_grad_(False).eval(), recipe)
 
 

@@ -1,13 +1,13 @@
 """Which rows are most like a query: exactly, in blocks over rows that may lie on the disk, or among candidates that faiss finds.
 
 The candidates come from product codes (Jégou et al. 2011) of two bits per value, all of which are scanned in registers (André et al. 2015).
-No lists are probed (IVF), since those are drawn around images: at a tenth of the time of exact search they lost every tenth row that
-is right for a text. Where rows are kept is not known here. Imports no torch.
+No lists are probed (IVF), since those are drawn around images: in the same time they lost a tenth of the rows that are right for a text.
+Where rows are kept is not known here. Imports no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ QUERIES = 128  # compared at a time: 16 MB of scores
 MARGIN = 16  # candidates beyond k, whose order in float32 may be another than that of the sums in float64
 VALUES_PER_CODE = 2  # a code has 4 bits; with 4 values per code recall@10 fell from 0.999 to 0.83 on rows without clusters
 SAMPLE = 16_384  # rows that the codes are trained on; four times as many gave the same recall
-FOUND_FEWEST, FOUND_PER_HIT = 300, 10  # candidates of faiss: recall@10 0.999 on all data tried, with 100 candidates 0.94
-HINT = "pip install 'cliptune[search]'"
+FOUND_FEWEST, FOUND_PER_HIT = 300, 10  # candidates of faiss: recall@10 of 0.997 and more on all data tried, with 100 candidates 0.94
+FOUND_MOST = 5_000  # beyond it, reading them here and there takes as long as exact search
+HINT = "Install it: pip install 'cliptune[search]'"
 
 
 def unit_rows(values: Any, names: Sequence[str] | None = None) -> np.ndarray:
@@ -47,7 +48,9 @@ def unit_rows(values: Any, names: Sequence[str] | None = None) -> np.ndarray:
     odd = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if len(odd):
         name = f"query {odd[0]}" if names is None else names[odd[0]]
-        raise DataError(f"the row of {name} has length {lengths[odd[0], 0]:g}, but must point somewhere. Mend its file or the model's weights.")
+        raise DataError(
+            f"the row of {name} has length {lengths[odd[0], 0]:g}, but must point somewhere. Mend its file or the model's weights."
+        )
     return rows / lengths
 
 
@@ -103,17 +106,17 @@ def _greatest(values: np.ndarray, count: int) -> np.ndarray:
     return at[np.argsort(-values[at], kind="stable")][:count]
 
 
-def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    yield from (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
-
-
 def has_faiss() -> bool:
     """Whether codes can be written and read here."""
     return find_spec("faiss") is not None
 
 
-def candidate_count(k: int) -> int:
-    """How many rows the codes must name for the best k to be among them."""
+def fits_codes(k: int) -> bool:
+    """Whether codes find the best k sooner than exact search does."""
+    return _candidate_count(k) <= FOUND_MOST
+
+
+def _candidate_count(k: int) -> int:
     return FOUND_FEWEST + FOUND_PER_HIT * k
 
 
@@ -133,11 +136,9 @@ def write_codes(rows: np.ndarray, file: Path) -> None:
     pieces = width // VALUES_PER_CODE if width % VALUES_PER_CODE == 0 else width
     codes = faiss.IndexPQFastScan(width, pieces, 4, faiss.METRIC_INNER_PRODUCT)
     chosen = np.random.default_rng(0).choice(len(rows), min(len(rows), SAMPLE), replace=False)
-    sample = rows[np.sort(chosen)]
-    mean = sample.mean(axis=0)  # adds the same to all of a query's products, so that the bits may be spent on what differs
-    codes.train(sample - mean)
-    for block in _blocks(rows):
-        codes.add(block - mean)
+    codes.train(rows[np.sort(chosen)])
+    for start in range(0, len(rows), BLOCK):
+        codes.add(rows[start : start + BLOCK])
     try:
         faiss.write_index(codes, str(file))
     except RuntimeError as error:
@@ -159,4 +160,4 @@ def read_codes(file: Path, shape: tuple[int, ...]) -> Any:
 
 
 def _by_codes(codes: Any, queries: np.ndarray, k: int) -> list[np.ndarray]:
-    return list(codes.search(queries, min(candidate_count(k), codes.ntotal))[1])
+    return list(codes.search(queries, min(_candidate_count(k), codes.ntotal))[1])

@@ -1,5 +1,6 @@
 """From the name of a CLIP and of its weights to an open_clip model, and what is wrong where they do not fit."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ from open_clip.factory import load_checkpoint, load_state_dict
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 from torch import Tensor, nn
 
+from cliptune import archive
 from cliptune.errors import ConfigError, did_you_mean
 
 NANO = Path(__file__).parent / "nano"
+LARGEST = 4096  # pixels of a side; four times what any CLIP is trained at
 SCHEMES = ("local-dir:", "hf-hub:")
 WEIGHTS = ("*.safetensors", "*.bin", "*.pth")  # what open_clip takes from a folder; without one it would go on with random weights
 
@@ -76,6 +79,8 @@ def check_image_size(name: str, config: dict[str, Any], image_size: int | None) 
     patch = config["vision_cfg"].get("patch_size")
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size {image_size} is not positive. Leave it out for {name}'s own.")
+    if image_size is not None and image_size > LARGEST:
+        raise ConfigError(f"image_size {image_size} is more than {LARGEST} pixels. Leave it out for {name}'s own.")
     if image_size is not None and patch and image_size % patch:
         near = max(round(image_size / patch), 1) * patch
         raise ConfigError(f"image_size {image_size} is not a multiple of {name}'s patch of {patch} pixels. Take {near}.")
@@ -133,6 +138,13 @@ def load_file(model: nn.Module, name: str, path: Path) -> None:
     """Put a file's weights into the model; nothing in the file is ever run."""
     if not path.is_file():
         raise ConfigError(f"pretrained {path}: there is no such file.")
+    if path.suffix != ".safetensors":
+        try:
+            archive.check(path)
+        except archive.RefusedError as error:
+            raise ConfigError(f"pretrained {path} is not read: it {error}. Save the model's state_dict() as .safetensors.") from None
+        except Exception as error:  # said below, with what else may be wrong
+            logging.getLogger(__name__).debug("%s: %s", path, error)
     try:
         load_checkpoint(model, str(path), strict=True, weights_only=True)
     except Exception as error:

@@ -1,14 +1,21 @@
-"""Checkpoints that are whole or not there: written beside the old one, on the disk for certain, then put in its place."""
+"""Checkpoints that are whole or not there: written beside the old one, on the disk for certain, then put in its place.
+
+And what Lightning cannot take from one, told in one line.
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from cliptune.errors import CheckpointError
+from cliptune.errors import CheckpointError, CliptuneError
+
+RESTORES = ("restore", "_restore", "resume")  # how those functions of Lightning's checkpoint_connector.py begin that take a state
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -21,6 +28,25 @@ class SafeCheckpointIO(TorchCheckpointIO):
             CheckpointError: it cannot be written; the previous one is as it was.
         """
         write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+
+
+@contextmanager
+def restoring(checkpoint: str | None) -> Iterator[None]:
+    """Say that a checkpoint's state is not what Lightning keeps, where that is what went wrong; anything else stays as it is.
+
+    Raises:
+        CheckpointError: instead of the many kinds of errors that states of other shapes raise.
+    """
+    try:
+        yield
+    except CliptuneError:
+        raise
+    except Exception as error:
+        calls = [frame.f_code for frame, _ in walk_tb(error.__traceback__) if Path(frame.f_code.co_filename).stem == "checkpoint_connector"]
+        if checkpoint is None or not any(call.co_name.startswith(RESTORES) for call in calls):
+            raise
+        why = f"its state is not as training writes it ({type(error).__name__})"
+        raise CheckpointError(f"{checkpoint} cannot be restored: {why}. Give one that cliptune wrote.") from error
 
 
 def write_whole(path: Path, write: Callable[[Any], object]) -> None:

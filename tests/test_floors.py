@@ -10,7 +10,7 @@ import cliptune
 
 ROOT = Path(cliptune.__file__).parent
 FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
-    {"errors", "described", "help", "launcher"},
+    {"errors", "described", "help", "launcher", "archive", "trust"},
     {"images", "preprocess", "towers", "pretrained", "backbone", "projections", "attention", "targets", "adapters", "prompts"}
     | {"distributed", "similarity", "chunks", "blocks"},
     {
@@ -35,7 +35,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     | {f"objectives.{name}" for name in ("feature_distillation", "similarity_distillation")}
     | {f"data.{name}" for name in ("negatives", "words", "cache", "store", "shelf", "shelf_files", "table", "locks")},
     {"checkpoint", "frozen", "teacher", "rows", "evaluation", "shard", "advice", "module", "adapted", "loading", "rescore"}
-    | {"image_sources", "inputs", "stream", "nearest", "index"},
+    | {"image_sources", "inputs", "stream", "nearest", "index", "index_writer"},
     {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices", "stopping", "safe_io", "extension"}
     | {"partial", "writers", "predicting", "soup", "gallery", "push"}
     | {f"export.{name}" for name in ("base", "samples", "proof", "blend", "card", "licences", "intervals", "encoders", "tokenizers")}

@@ -102,6 +102,17 @@ class LoRA(Method):
             attention.split(tower, skip=T.OUTSIDE_TEXT if name == "text" else ())
             self.found[name] = choose(tower, name, self.targets, self.layers)
             there.update(target.role for target in find(tower))
+        widest = max(
+            (
+                _widest(tower.get_submodule(target.name))
+                for name, part in self.found.items()
+                for target in part
+                for tower in [backbone.towers()[name]]
+            ),
+            default=0,
+        )
+        if self.rank > 2 * widest:  # beyond it a product has no more ranks than the layer, and only takes memory
+            raise ConfigError(f"LoRA: rank {self.rank} is more than twice {widest}, the width of the widest layer. Take 2 to 64.")
         matched = {target.role for part in self.found.values() for target in part}
         unmatched = [role for role in self.targets if role not in matched]
         if unmatched:
@@ -190,6 +201,11 @@ class LoRA(Method):
         if self.variant == "pissa":
             found["arguments"] |= {"rank": 2 * self.rank, "alpha": 2 * self.alpha, "variant": "plain"}
         return found
+
+
+def _widest(layer: Any) -> int:
+    """The greater of a Linear's or a convolution's widths."""
+    return int(max(layer.weight.shape[0], layer.weight[0].numel()))
 
 
 def _prefix(backbone: Backbone, tower: str) -> str:

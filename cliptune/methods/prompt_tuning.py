@@ -19,6 +19,7 @@ from cliptune.objectives.base import Objective
 from cliptune.optim import Group
 
 PROMPT_CHUNK = 64  # prompts whose activations live at a time while words learn
+MOST = 4096  # words; no tower reads as many
 WORDS = 16  # of `init: random`, Zhou et al. 2022, sec. 4.1
 WORD_STD = 0.02  # Zhou et al. 2022, sec. 4.1
 VOCABULARY_CHUNK = 8192
@@ -87,6 +88,8 @@ class PromptTuning(Method):
         for key, number, usual in (("words", words, 16), ("image_words", image_words, 8), ("lr_factor", lr_factor, 200)):
             if number is not None and number <= 0:
                 raise ConfigError(f"PromptTuning: {key} {number} is not positive. Take {usual}.")
+            if number is not None and number > MOST and key != "lr_factor":
+                raise ConfigError(f"PromptTuning: {key} {number} is more than {MOST}. Take {usual}.")
         self.names = ("image", "text") if towers == "both" else (towers,)
         self.count = (WORDS if words is None else words) if init == "random" else None
         self.per_class, self.position, self.lr_factor = per_class, position, lr_factor

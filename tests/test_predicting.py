@@ -1,0 +1,341 @@
+"""`cliptune predict`'s machinery: the same answers as `classify`, whatever the format, however often it was killed."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from cliptune import partial, predicting
+from cliptune.adapted import AdaptedCLIP
+from cliptune.backbone import Backbone
+from cliptune.errors import CliptuneError
+from cliptune.methods.base import ClassRows, ClassTexts
+from cliptune.methods.full import Full
+from cliptune.partial import Partial
+from cliptune.predicting import Predicted
+
+Picture = Callable[[str], Path]
+NAMES, TEMPLATES = ["cat", "dog", "red panda"], ["a photo of a {}.", "a drawing of a {}, in ink."]
+GOOD = [f"pics/{i}.png" for i in range(11)]
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+def adapted(backbone: Backbone, names: list[str]) -> AdaptedCLIP:
+    texts = [[template.replace("{}", name) for template in TEMPLATES] for name in names]
+    method = Full()
+    method.attach(backbone, ClassTexts(names, texts, backbone.preprocess))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # with which the pictures are not all of one class
+        for p in backbone.parameters():
+            p.data += 0.2 * torch.randn_like(p)
+    return AdaptedCLIP(backbone.requires_grad_(False).eval(), method, {"class_names": names, "class_texts": texts})
+
+
+@pytest.fixture(scope="module")
+def model(tiny: dict[str, str]) -> AdaptedCLIP:
+    """A ViT that knows three classes; read-only."""
+    return adapted(Backbone(tiny["vit"]), NAMES)
+
+
+@pytest.fixture
+def pics(picture: Picture) -> list[str]:
+    """Eleven pictures, and two files among them that are none."""
+    for name in GOOD:
+        picture(name)
+    Path("pics/3a.png").write_bytes(b"hello")
+    Path("pics/9a.jpg").write_bytes(b"")
+    return sorted(GOOD)
+
+
+def predict(model: AdaptedCLIP, output: str, *sources: str, **options: Any) -> Predicted:
+    return predicting.predict(model, sources or ("pics",), Path(output), **{"batch_size": 2, "workers": 2, "model_key": "key", **options})
+
+
+def table_of(file: str) -> list[dict[str, Any]]:
+    with Path(file).open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+# What is written
+
+
+def test_labels_and_scores_are_those_of_classify(model: AdaptedCLIP, pics: list[str]) -> None:
+    found, expected = predict(model, "out.csv"), model.classify(pics)
+    assert found == Predicted(11, 2, None, 0, 0, found.images_per_second, [Path("out.csv"), Path("out.failed.csv")])
+    assert found.images_per_second > 0
+    rows = table_of("out.csv")
+    assert list(rows[0]) == ["name", "predicted", "probability"]
+    assert [row["name"] for row in rows] == pics
+    assert [row["predicted"] for row in rows] == expected.names
+    assert len(set(expected.names)) > 1
+    np.testing.assert_allclose([float(row["probability"]) for row in rows], expected.probabilities.max(dim=1).values, atol=1e-6)
+    assert [(row["name"], row["why"].split(": ")[1].split(".")[0]) for row in table_of("out.failed.csv")] == [
+        ("pics/3a.png", "it is no image of a known kind"),
+        ("pics/9a.jpg", "the file is empty"),
+    ]
+    assert sorted(file.name for file in Path().iterdir()) == ["out.csv", "out.failed.csv", "pics"]
+
+
+def test_own_words_with_own_templates_the_likeliest_first(model: AdaptedCLIP, pics: list[str]) -> None:
+    words = ["ship", "car", "고양이, 둘", "tree"]
+    predict(model, "out.jsonl", classes=words, templates=["a {}"], top_k=3)
+    expected = model.classify(pics, words, ["a {}"]).probabilities.sort(dim=1, descending=True)
+    rows = [json.loads(line) for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert list(rows[0]) == ["name", "predicted", "probability", "predicted_2", "probability_2", "predicted_3", "probability_3"]
+    for k, suffix in enumerate(["", "_2", "_3"]):
+        assert [row[f"predicted{suffix}"] for row in rows] == [words[i] for i in expected.indices[:, k].tolist()]
+        np.testing.assert_allclose([row[f"probability{suffix}"] for row in rows], expected.values[:, k], atol=1e-6)
+
+
+def test_the_three_formats_of_labels_say_the_same(model: AdaptedCLIP, pics: list[str]) -> None:
+    for suffix in ("csv", "jsonl", "parquet"):
+        predict(model, f"out.{suffix}", top_k=2)
+    plain = pq.read_table("out.parquet").to_pylist()
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["name"] for row in plain] == pics
+    for rows in (lines, table_of("out.csv")):
+        assert [{key: np.float32(value) if "prob" in key else value for key, value in row.items()} for row in rows] == plain
+
+
+def test_rows_are_those_of_encode_images_in_every_format(model: AdaptedCLIP, pics: list[str]) -> None:
+    expected = model.encode_images(pics)
+    found = [predict(model, f"out.{suffix}", rows=True) for suffix in ("npy", "safetensors", "parquet")]
+    assert [result.files[0].name for result in found] == ["out.npy", "out.safetensors", "out.parquet"]
+    assert [len(result.files) for result in found] == [3, 3, 2]
+    table = pq.read_table("out.parquet")
+    assert table.column_names == ["name", "features"]
+    assert table["name"].to_pylist() == pics
+    for rows in (np.load("out.npy"), load_file("out.safetensors")["features"], np.array(table["features"].to_pylist(), np.float32)):
+        np.testing.assert_allclose(rows, expected, atol=1e-6)
+    assert [(row["row"], row["name"]) for row in table_of("out.names.csv")] == [(str(i), name) for i, name in enumerate(pics)]
+
+
+def test_rows_need_no_classes_and_a_suffix_that_holds_nothing_else_suffices(vit: Backbone, pics: list[str]) -> None:
+    assert predict(adapted(vit, []), "out.npy").count == 11
+
+
+def test_only_images_that_cannot_be_read_give_an_empty_file(model: AdaptedCLIP, pics: list[str]) -> None:
+    found = predict(model, "out.csv", "pics/3a.png", "pics/9a.jpg")
+    assert (found.count, found.failed, Path("out.csv").read_text()) == (0, 2, "name,predicted,probability\n")
+    assert predict(model, "out.npy", "pics/3a.png").count == 0
+    assert np.load("out.npy").shape == (0, 24)
+
+
+def test_class_rows_are_computed_once(model: AdaptedCLIP, pics: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = model.method.class_rows
+
+    def counted(backbone: Backbone, classes: ClassTexts) -> ClassRows:
+        calls.append(len(classes))
+        return real(backbone, classes)
+
+    monkeypatch.setattr(model.method, "class_rows", counted)
+    predict(model, "out.csv")
+    assert calls == [3]
+
+
+# Labels that the source has
+
+
+def test_right_answers_are_counted_among_images_of_known_classes(model: AdaptedCLIP, pics: list[str]) -> None:
+    said = model.classify(pics).names
+    truth = [said[0], said[1], "cat" if said[2] != "cat" else "dog", "", "red_panda", "bird", *said[6:]]
+    lines = [f"{name},{word}" for name, word in zip(pics, truth, strict=True)]
+    Path("t.csv").write_text("\n".join(["image,label", *lines, "pics/3a.png,cat"]))
+    found = predict(model, "out.csv", "t.csv")
+    right = 2 + (said[4] == "red panda") + 5
+    assert (found.count, found.failed, found.labelled, found.correct) == (11, 1, 9, right)
+    assert [row["label"] for row in table_of("out.csv")] == [*truth[:4], "red panda", "bird", *truth[6:]]
+
+
+def test_labels_that_are_numbers_count_into_the_classes(model: AdaptedCLIP, pics: list[str]) -> None:
+    Path("t.csv").write_text("\n".join(["image,label", *(f"{name},{i}" for i, name in enumerate(pics[:4]))]))
+    found = predict(model, "out.csv", "t.csv")
+    assert [row["label"] for row in table_of("out.csv")] == ["cat", "dog", "red panda", "3"]
+    assert found.labelled == 3
+    predict(model, "out.safetensors", "t.csv")
+    assert load_file("out.safetensors")["labels"].tolist() == [0, 1, 2, 3]
+
+
+def test_images_without_labels_beside_labelled_ones(model: AdaptedCLIP, pics: list[str]) -> None:
+    Path("t.csv").write_text(f"image,label\n{pics[0]},cat\n")
+    found = predict(model, "out.jsonl", "t.csv", pics[1])
+    labels = [json.loads(line)["label"] for line in Path("out.jsonl").read_text().splitlines()]
+    assert (labels, found.labelled) == (["cat", None], 1)
+
+
+# Killed, and going on
+
+
+class Killed(BaseException):
+    """Not caught by anything."""
+
+
+class Encoder:
+    """The model's encoder, which counts the images that it sees, and ends after a number of batches."""
+
+    def __init__(self, model: AdaptedCLIP, batches: int | None = None) -> None:
+        self.encode, self.batches, self.seen = model.encode_pixels, batches, 0
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        if self.batches == 0:
+            raise Killed
+        self.batches = None if self.batches is None else self.batches - 1
+        self.seen += len(pixels)
+        return self.encode(pixels)
+
+
+def interrupt(model: AdaptedCLIP, monkeypatch: pytest.MonkeyPatch, *sources: str) -> None:
+    """Leave a job behind of which four images are done."""
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "encode_pixels", Encoder(model, batches=2))
+        with pytest.raises(Killed):
+            predict(model, "out.csv", *sources)
+
+
+@pytest.mark.parametrize("how", ["raised", "killed"])
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet", "out.npy", "out.safetensors"])
+def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(
+    model: AdaptedCLIP, pics: list[str], monkeypatch: pytest.MonkeyPatch, output: str, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(partial, "CHUNK_IMAGES", 4)
+    whole = predict(model, f"whole/{output}")
+    whole_bytes = [file.read_bytes() for file in whole.files]
+    first = Encoder(model, batches=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "encode_pixels", first)
+        if how == "killed":  # nothing is written any more, and the system lets go of the lock
+            patch.setattr(Partial, "__exit__", lambda self, *error: self._lock and self._lock.release())
+        with pytest.raises(Killed):
+            predict(model, output)
+    assert not Path(output).exists()
+    again = Encoder(model)
+    monkeypatch.setattr(model, "encode_pixels", again)
+    capsys.readouterr()
+    found = predict(model, output)
+    # 3a.png is the fifth of 13 images, so five batches are 10 images, 9 of them readable; two chunks of 4 are 8, of which 7 are
+    assert (found.resumed, again.seen) == {"raised": (10, 2), "killed": (8, 4)}[how]
+    assert capsys.readouterr().out == f"going on after {found.resumed} of 13 images\n"
+    assert [file.read_bytes() for file in found.files] == whole_bytes
+    assert (found.count, found.failed) == (whole.count, whole.failed) == (11, 2)
+    assert not Path(f"{output}.partial").exists()
+
+
+def test_scores_count_what_an_interrupted_run_did(model: AdaptedCLIP, pics: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    said = model.classify(pics).names
+    Path("t.csv").write_text("\n".join(["image,label", *(f"{name},{word}" for name, word in zip(pics, said, strict=True))]))
+    interrupt(model, monkeypatch, "t.csv")
+    found = predict(model, "out.csv", "t.csv")
+    assert (found.resumed, found.correct, found.labelled) == (4, 11, 11)
+
+
+def test_another_batch_size_goes_on_too(model: AdaptedCLIP, pics: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(model, monkeypatch)
+    assert predict(model, "out.csv", batch_size=3, workers=1).resumed == 4
+    assert [row["name"] for row in table_of("out.csv")] == pics
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["cat", "ship"]}, r"\(classes: the model's own; now: cat, ship\)"),
+        ({"templates": ["a {}"]}, r"\(templates: the model's own; now: a \{\}\)"),
+        ({"top_k": 2}, r"\(wanted: labels, top_k 1; now: labels, top_k 2\)"),
+        ({"model_key": "other"}, r"\(model: key; now: other\)"),
+        ({"sources": ["pics/0.png"]}, r"\(inputs: pics; now: pics/0\.png\)"),
+    ],
+)
+def test_another_command_does_not_go_on(
+    model: AdaptedCLIP, pics: list[str], monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    interrupt(model, monkeypatch)
+    with pytest.raises(
+        CliptuneError, match=rf"^out\.csv\.partial holds what another job has done {message}\. Run that one again"
+    ) as caught:
+        predict(model, "out.csv", *change.pop("sources", []), **change)
+    assert "\n" not in str(caught.value)
+    assert predict(model, "out.csv").resumed == 4
+
+
+def test_images_that_changed_in_the_meantime_are_another_job(
+    model: AdaptedCLIP, pics: list[str], picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(model, monkeypatch)
+    picture("pics/new.png")
+    with pytest.raises(CliptuneError, match=r"\(images: 13, \w{16}; now: 14, \w{16}\)"):
+        predict(model, "out.csv")
+    assert predict(model, "out.csv", overwrite=True).resumed == 0
+
+
+# Errors and progress
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        (
+            "out.xls",
+            {},
+            r"^output out\.xls: files that end in \.xls are not written\. Can be \.csv, \.jsonl, \.parquet for labels, \.npy, ",
+        ),
+        ("out", {}, r"^output out: files that end in nothing are not written\."),
+        ("out.csv", {"rows": True}, r"^output out\.csv: rows are not written as \.csv\. Can be "),
+        ("out.npy", {"classes": ["a"]}, r"^classes is of no use for rows, which out\.npy is to hold\. Leave it out\."),
+        ("out.npy", {"top_k": 2}, r"^top_k is of no use for rows"),
+        ("out.csv", {"top_k": 4}, r"^top_k 4 is not in 1\.\.3, the number of classes\. Take one of these\.$"),
+        ("out.csv", {"top_k": 0}, r"^top_k 0 is not in 1\.\.3"),
+        ("out.csv", {"classes": ["a", "b", "a"]}, r"^classes holds 'a' twice\. Give each class a name of its own\.$"),
+        ("out.csv", {"classes": ["a", " "]}, r"^classes holds ' ' as a name\."),
+        ("out.csv", {"templates": ["a photo"]}, r"^template 'a photo' has no \{\} for the class name\."),
+        ("out.csv", {"batch_size": 0}, r"^batch_size 0 is not positive\. Take 64\.$"),
+        ("out.csv", {"workers": 0}, r"^workers 0 is not positive\."),
+        ("there.csv", {}, r"^output there\.csv is there already\. Give another output, or --overwrite it\.$"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(
+    model: AdaptedCLIP, pics: list[str], output: str, options: dict[str, Any], message: str
+) -> None:
+    Path("there.csv").write_text("old")
+    with pytest.raises(CliptuneError, match=message) as caught:
+        predict(model, output, **options)
+    assert "\n" not in str(caught.value)
+    assert sorted(file.name for file in Path().iterdir()) == ["pics", "there.csv"]
+    assert Path("there.csv").read_text() == "old"
+
+
+def test_an_output_that_is_there_is_told_before_the_inputs_are_looked_at(model: AdaptedCLIP) -> None:
+    Path("out.csv").write_text("old")
+    with pytest.raises(CliptuneError, match=r"^output out\.csv is there already"):
+        predict(model, "out.csv", "gone.png")
+
+
+def test_no_classes_known_and_none_given_says_what_to_give(vit: Backbone, pics: list[str]) -> None:
+    with pytest.raises(
+        CliptuneError, match=r"^no classes are known: the model was adapted without\. Give --classes 'a cat, a dog', or --rows\.$"
+    ):
+        predict(adapted(vit, []), "out.csv")
+    assert predict(adapted(vit, []), "out.csv", classes=["a cat"]).count == 11
+
+
+def test_an_output_that_is_there_is_replaced_where_that_is_wanted(model: AdaptedCLIP, pics: list[str]) -> None:
+    Path("out.csv").write_text("old")
+    predict(model, "out.csv", overwrite=True)
+    assert [row["name"] for row in table_of("out.csv")] == pics
+
+
+def test_without_a_terminal_progress_is_lines(
+    model: AdaptedCLIP, pics: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(predicting, "LINE_SECONDS", 0.0)
+    predict(model, "out.csv", batch_size=5)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" images, ")[0] for line in lines] == ["5 of 13", "10 of 13", "13 of 13"]
+    assert lines[2].endswith(" images/s, 2 cannot be read")
