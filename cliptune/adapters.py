@@ -18,12 +18,14 @@ from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cliptune.archive import is_name
 from cliptune.distributed import unsharded
 from cliptune.errors import CheckpointError
 
 ADAPTER = "default"  # peft's name of an only adapter
 START = "start"  # a frozen second one, which takes PiSSA's start off again
 WRAPPED = "base_model.model."  # what peft's folder puts before each name
+OWN = ("open_clip", "timm")  # libraries of the models that peft names where it writes an adapter of theirs itself
 
 
 def pattern(names: Iterable[str]) -> str:
@@ -151,15 +153,29 @@ def read(folder: str | Path) -> tuple[LoraConfig, dict[str, Tensor]]:
         if not file.is_file():
             raise CheckpointError(f"{folder} has no {file.name}: it is no adapter folder of peft.")
     try:
-        kind = json.loads(files[0].read_text(encoding="utf-8")).get("peft_type")
-        if kind != "LORA":
-            raise CheckpointError(f"{folder} holds {kind}, not LORA.")
+        _check_told(folder, json.loads(files[0].read_text(encoding="utf-8")))
         config, state = LoraConfig.from_pretrained(str(folder)), load_file(files[1])
     except CheckpointError:
         raise
     except Exception as error:  # json, peft and safetensors raise many kinds
-        raise CheckpointError(f"{folder} cannot be read as an adapter: {str(error).rstrip('.')}.") from error
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise CheckpointError(f"{folder} cannot be read as an adapter: {said}.") from error
+    if not all(map(is_name, state)):
+        raise CheckpointError(f"{folder} cannot be read as an adapter: it has tensors of names that no layer has.")
     return config, {key.removeprefix(WRAPPED): value for key, value in state.items()}
+
+
+def _check_told(folder: str | Path, told: Any) -> None:
+    """Refuse an adapter's config of another kind, and one that has peft import modules: a folder may be of anybody."""
+    kind = told.get("peft_type") if isinstance(told, dict) else told
+    if kind != "LORA":
+        raise CheckpointError(f"{folder} holds {str(kind)[:100]!r}, not LORA.")
+    mapping = told.get("auto_mapping")
+    library = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
+    named = [library] * (str(library).split(".")[0] not in OWN) + [told.get("megatron_config")]
+    if any(name is not None for name in named):
+        key = "auto_mapping" if named[0] is not None else "megatron_config"
+        raise CheckpointError(f"{folder} names code of its own in adapter_config.json ({key}), and an adapter must bring none. Remove it.")
 
 
 def put(model: nn.Module, state: dict[str, Tensor]) -> None:

@@ -63,7 +63,7 @@ def call(command: str, words: list[str], function: Callable[..., None]) -> None:
 
 def _in_place(command: str, given: list[str], placed: list[inspect.Parameter], options: Mapping[str, str]) -> list[str]:
     for argument, word in zip(placed, [*given, *[""] * len(placed)], strict=False):
-        if not word and (argument.default is argument.empty):
+        if not word and argument.default is argument.empty and argument.kind is not argument.VAR_POSITIONAL:
             raise ConfigError(f"{command} lacks {argument.name.upper()}. See cliptune {command} --help")
     every = any(argument.kind is argument.VAR_POSITIONAL for argument in placed)
     if len(given) > len(placed) and not every:

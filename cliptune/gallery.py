@@ -118,7 +118,7 @@ def _draw_picture(file: Path, hits: Sequence[tuple[str | Path, float]], title: s
 
 def _draw_cell(figure: Figure, hit: Hit, left: int, bottom: int) -> None:
     """Draw an image in the middle of its square."""
-    figure.add_artist(Rectangle((left, bottom), CELL, CELL, facecolor=GROUND, linewidth=0, transform=IdentityTransform()))
+    figure.add_artist(Rectangle((left, bottom), CELL, CELL, facecolor=GROUND, linewidth=0, zorder=-1, transform=IdentityTransform()))
     if hit.thumbnail is None:
         _write(figure, (left + CELL / 2, bottom + CELL / 2), "cannot be read", ha="center", va="center", fontsize=8, color=PALE)
         return

@@ -1,19 +1,24 @@
 """`cliptune.load`: a run's model in use, on images and words as users have them."""
 
+import doctest
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from adapted_runs import adapted_run
 from conftest import pixels
 from PIL import Image
 
 import cliptune
-from cliptune import AdaptedCLIP, AdaptModule, Backbone, CrossEntropy, Full
+from cliptune import AdaptedCLIP, AdaptModule, Backbone, CrossEntropy, Full, LoRA, PromptTuning
 from cliptune.errors import CheckpointError, CliptuneError, ConfigError, DataError
 from cliptune.images import from_pil
+from cliptune.index import Index
+from cliptune.index_writer import IndexWriter
 from cliptune.methods.base import ClassTexts
 
 NAMES, TEMPLATES = ["cat", "dog", "red panda"], ["a photo of a {}.", "a drawing of a {}, in ink."]
@@ -222,3 +227,44 @@ def test_base_weights_that_are_gone_or_changed_are_one_line(tiny: dict[str, str]
     weights.unlink()
     with pytest.raises(CliptuneError, match=r"weights\.pt: there is no such file|weights\.pt is neither a tag"):
         cliptune.load(folder)
+
+
+def test_the_examples_in_its_documentation_hold() -> None:
+    found = doctest.testmod(cliptune.adapted)
+    assert found.attempted > 4
+    assert not found.failed
+
+
+@pytest.mark.parametrize("method", [Full(), PromptTuning(towers="both"), LoRA(rank=2)])
+def test_several_threads_get_what_one_gets(tiny: dict[str, str], tmp_path: Path, method: Any) -> None:
+    """Prompts hang hooks into the towers while they are encoded: another thread's texts must not meet them."""
+    model = cliptune.load(adapted_run(tiny["vit"], method, tmp_path / "run", amount=0.3))
+    images = [pixels(40, 40, seed=i) for i in range(6)]
+    tasks = [
+        lambda: model.encode_texts(["a photo of a cat.", "two dogs"]),
+        lambda: model.encode_images([Image.fromarray(image) for image in images]),
+        lambda: model.classify([Image.fromarray(image) for image in images]).probabilities,
+    ]
+    alone = [task() for task in tasks]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda i: (i % 3, tasks[i % 3]()), range(60)))
+    for number, value in found:
+        torch.testing.assert_close(value, alone[number], rtol=0, atol=1e-6)
+
+
+def test_it_finds_images_by_words_and_by_an_image(model: AdaptedCLIP, picture: Picture, tmp_path: Path) -> None:
+    files = [picture(f"{name}.png") for name in ("a", "b", "c", "d")]
+    rows = model.encode_images(files)
+    with IndexWriter(tmp_path / "index", "x", model.fingerprint(), rows.shape[1]) as writer:
+        names = [str(file) for file in files]
+        assert not any(writer.known(name, "1") for name in names)
+        writer.add(names, ["1"] * 4, rows)
+        writer.finish()
+    hits = model.search(files[2], tmp_path / "index", k=2)
+    assert hits[0].path == str(files[2])
+    assert hits[0].score == pytest.approx(1.0, abs=1e-5)
+    words = model.search("a red panda", Index.open(tmp_path / "index"), k=4)
+    expected = (rows @ model.encode_texts("a red panda").T).squeeze(1)
+    assert [hit.path for hit in words] == [names[i] for i in expected.argsort(descending=True).tolist()]
+    with pytest.raises(CheckpointError, match="which cannot be compared with those of another"):
+        cliptune.load("nano").search("x", tmp_path / "index")

@@ -133,10 +133,11 @@ def test_what_would_grow_is_refused(tmp_path: Path, case: str, read: Callable[[P
         read(tmp_path / "a.ckpt")
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("a.b c", True), ("", True), ("é ü 数", True), ("a\nb", False), ("a\n", False), ("a\u2028b", False), ("\x1b[31m", False)]
-    + [("a" * 501, False), (5, False), (None, False)],
-)
-def test_a_name_fits_into_a_line(text: Any, expected: bool) -> None:
-    assert archive.is_name(text) == expected
+@pytest.mark.parametrize("text", ["a.b c", "", "é ü 数", "a" * 500])
+def test_a_name_fits_into_a_line(text: str) -> None:
+    assert archive.is_name(text)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\n", "a\u2028b", "\x1b[31m", "a" * 501, 5, None])
+def test_what_breaks_a_line_is_no_name(text: Any) -> None:
+    assert not archive.is_name(text)

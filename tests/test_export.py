@@ -110,7 +110,7 @@ ERRORS = {
     "no model": (["--format", "onnx"], "ConfigError: export lacks MODEL."),
     "unknown": (["runs/adapted", "--format", "onx"], "ConfigError: --format onx is not known. Did you mean onnx?"),
     "precision": (["runs/adapted", "--format", "open_clip", "--precision", "fp16"], "ConfigError: --precision fp16 is of onnx"),
-    "no precision": (["runs/adapted", "--format", "onnx", "--precision", "fp8"], "ConfigError: export --precision is fp8, but must be fp32 or"),
+    "no precision": (["runs/adapted", "--format", "onnx", "--precision", "fp8"], "ConfigError: export --precision is fp8, but must be"),
     "exists": (["runs/adapted", "--format", "onnx", "--output", "runs"], "ConfigError: --output runs exists already."),
     "share": (["runs/adapted", "--format", "peft", "--blend", "1.5"], "ConfigError: --blend 1.5 is not in 0..1"),
     "word": (["runs/adapted", "--format", "peft", "--blend", "best"], "ConfigError: export --blend is best, but must be a number or auto."),
@@ -128,7 +128,9 @@ def test_a_mistake_is_one_line(there: Path, capsys: pytest.CaptureFixture[str], 
     assert [entry.name for entry in there.iterdir()] == ["runs"]
 
 
-def test_a_missing_library_is_named_with_its_extra(there: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_its_extra(
+    there: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exporting.Onnx, "modules", ("onnx", "no_such_runtime"))
     line = error_of(capsys, "export", "runs/adapted", "--format", "onnx")
     assert line == "ExportError: --format onnx needs no_such_runtime. Install: pip install 'cliptune[onnx]'"

@@ -27,6 +27,7 @@ except ExportError as error:
     print(error, file=sys.stderr)
     sys.exit(2)
 """
+pytestmark = pytest.mark.usefixtures("elsewhere")  # so that `home` is the test's own
 CARD = "---\nlicense: mit\n---\n# Möwen\n"
 
 
@@ -59,7 +60,7 @@ def run(hub: Hub, words: list[str], **changes: str) -> "subprocess.CompletedProc
     """A program whose hub is this one, in the folder where it keeps what it caches."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
     environment = {**others, **hub.environment(Path("home")), **changes}
-    return subprocess.run(words, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=300)
+    return subprocess.run(words, env=environment, capture_output=True, encoding="utf-8", timeout=300)
 
 
 def pushed(hub: Hub, *words: str | Path, **changes: str) -> "subprocess.CompletedProcess[str]":
@@ -68,13 +69,10 @@ def pushed(hub: Hub, *words: str | Path, **changes: str) -> "subprocess.Complete
 
 def line_of(done: "subprocess.CompletedProcess[str]") -> str:
     """The one line of a refusal."""
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
     return done.stderr.strip()
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_every_byte_arrives_and_nothing_is_sent_twice(hub: Hub, folder: Path) -> None:
     done = pushed(hub, "owner/gulls", folder)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{hub.endpoint}/owner/gulls\n", "")
@@ -96,7 +94,6 @@ def test_every_byte_arrives_and_nothing_is_sent_twice(hub: Hub, folder: Path) ->
     assert [asked for asked in hub.asked if asked.startswith("PUT ")] == uploads
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_private_is_private_or_refused(hub: Hub, folder: Path) -> None:
     assert pushed(hub, "owner/gulls", folder, "private").returncode == 0
     assert hub.repos["owner/gulls"].private
@@ -135,7 +132,6 @@ EARLY: dict[str, tuple[str, dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("case", EARLY)
-@pytest.mark.usefixtures("elsewhere")
 def test_what_can_be_known_before_is_refused_without_asking(hub: Hub, case: str) -> None:
     repo, changes, expected = EARLY[case]
     line = line_of(pushed(hub, repo, **changes))
@@ -144,7 +140,6 @@ def test_what_can_be_known_before_is_refused_without_asking(hub: Hub, case: str)
     assert hub.asked == []
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_a_login_is_a_token_and_a_check_asks_nothing(hub: Hub) -> None:
     Path("home").mkdir()
     Path("home/token").write_text(f"{TOKEN}\n", encoding="utf-8")
@@ -170,7 +165,6 @@ LATE: dict[str, tuple[str, dict[str, str], dict[str, int], str]] = {
 
 
 @pytest.mark.parametrize("case", LATE)
-@pytest.mark.usefixtures("elsewhere")
 def test_a_failure_is_one_line_and_the_export_stays(hub: Hub, folder: Path, case: str) -> None:
     repo, changes, hub.faults, expected = LATE[case]
     hub.repos["owner/terns"] = Repo(private=False)
@@ -182,7 +176,6 @@ def test_a_failure_is_one_line_and_the_export_stays(hub: Hub, folder: Path, case
     assert all(found.commits == [] for found in hub.repos.values())
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_the_command_of_a_failure_uploads(hub: Hub, folder: Path) -> None:
     hub.faults = {"create": 503}
     line = line_of(pushed(hub, "owner/gulls", folder, "private"))
@@ -195,7 +188,6 @@ def test_the_command_of_a_failure_uploads(hub: Hub, folder: Path) -> None:
     assert hub.repos["owner/gulls"].private
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_without_a_network_or_with_another_server_it_says_so(hub: Hub, folder: Path) -> None:
     stays = f"The export stays in {folder}; to upload it then: hf upload owner/gulls '{folder}'"
     with socket.socket() as taken:  # bound, and nobody listens
@@ -211,7 +203,6 @@ def test_without_a_network_or_with_another_server_it_says_so(hub: Hub, folder: P
     assert line.endswith(f" Check HF_ENDPOINT, or try again later. {stays}")
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_a_hub_without_xet_says_how_to_do_without(hub: Hub, folder: Path) -> None:
     pytest.importorskip("hf_xet")
     line = line_of(pushed(hub, "owner/gulls", folder, HF_HUB_DISABLE_XET="0"))
@@ -219,7 +210,6 @@ def test_a_hub_without_xet_says_how_to_do_without(hub: Hub, folder: Path) -> Non
     assert " where it is set. A hub that has no xet needs HF_HUB_DISABLE_XET=1. The export stays in" in line
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_what_cannot_be_read_or_is_no_card_is_named(hub: Hub, folder: Path) -> None:
     line = line_of(pushed(hub, "owner/gulls", "none"))
     assert line == "cannot push none: there is no such folder. Give one that cliptune export wrote."
@@ -233,7 +223,6 @@ def test_what_cannot_be_read_or_is_no_card_is_named(hub: Hub, folder: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("elsewhere")
 def test_an_export_is_pushed_as_it_is_on_disk(hub: Hub, tiny: dict[str, str], tmp_path: Path) -> None:
     adapted_run(tiny["vit"], LinearProbe(), tmp_path / "runs" / "probe")
     words = ["export", "runs/probe", "--format", "classifier", "--output", "out", "--samples", "4", "--push", "owner/probe", "--private"]
@@ -247,7 +236,6 @@ def test_an_export_is_pushed_as_it_is_on_disk(hub: Hub, tiny: dict[str, str], tm
     assert repo.large
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_a_push_that_cannot_be_is_an_error_of_export(tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adapted_run(tiny["vit"], LinearProbe(), tmp_path / "runs" / "probe")
     words = ["export", "runs/probe", "--format", "classifier", "--output", "out", "--samples", "4", "--push", "owner/probe"]

@@ -1,4 +1,7 @@
-"""Between zero-shot and adapted: what was learned counts a share (WiSE-FT; Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")."""
+"""Between zero-shot and adapted: what was learned counts a share.
+
+WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", sec. 3).
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
