@@ -8,7 +8,7 @@ quickstart: .venv/installed ## install, and adapt the bundled nano to handwritte
 	$(BIN)/cliptune fit --config digits
 
 test: .venv/dev ## install with the dev extras, and run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/dev ## lint, format and types
 	$(BIN)/ruff check .
@@ -26,6 +26,8 @@ bench: .venv/dev ## the measurements of benchmarks/, as ratios in one run
 	$(BIN)/python benchmarks/loss_blocks.py
 	$(BIN)/python benchmarks/chunked_step.py
 	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/search.py
 
 nano: .venv/dev ## pretrain the bundled nano anew, from ../shared/data
 	$(BIN)/cliptune fit --config pretrain/nano

@@ -169,13 +169,15 @@ def _check_told(folder: str | Path, told: Any) -> None:
     """Refuse an adapter's config of another kind, and one that has peft import modules: a folder may be of anybody."""
     kind = told.get("peft_type") if isinstance(told, dict) else told
     if kind != "LORA":
-        raise CheckpointError(f"{folder} holds {str(kind)[:100]!r}, not LORA.")
+        raise CheckpointError(f"{folder} holds {kind if is_name(kind) else 'something else'}, not LORA.")
     mapping = told.get("auto_mapping")
     library = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
-    named = [library] * (str(library).split(".")[0] not in OWN) + [told.get("megatron_config")]
-    if any(name is not None for name in named):
-        key = "auto_mapping" if named[0] is not None else "megatron_config"
-        raise CheckpointError(f"{folder} names code of its own in adapter_config.json ({key}), and an adapter must bring none. Remove it.")
+    named = {"auto_mapping": None if str(library).split(".")[0] in OWN else library, "megatron_config": told.get("megatron_config")}
+    for key, value in named.items():
+        if value is not None:
+            raise CheckpointError(
+                f"{folder} names code of its own ({key} in {CONFIG_NAME}), and an adapter must bring none. Remove that key."
+            )
 
 
 def put(model: nn.Module, state: dict[str, Tensor]) -> None:

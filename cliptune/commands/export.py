@@ -44,6 +44,11 @@ def export(
     quiet()
     from cliptune.export.exporting import Export
 
+    if push is not None:
+        from cliptune.push import check_push
+
+        check_push(push)
+
     folder = output or Path(f"{Path(model).name}-{format}")
     exporting = Export(model, format, folder, blend, precision, guard, samples)
     proof = exporting()
