@@ -62,7 +62,8 @@ def _check_entries(path: Path) -> None:
         file.seek(max(length - 98, 0))
         if begin != _stated(file.read(), length):  # or torch might read another directory than the one that is looked at here
             raise RefusedError("is no archive as torch writes it")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+    read = [entry for entry in entries if "/code/" not in entry.filename]  # a script's, compressed: `torch.load` takes no scripts
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in read):
         raise RefusedError("holds compressed entries, which torch never writes")
     if sum(entry.file_size for entry in entries) > length:
         raise RefusedError("holds entries that are larger than the file")

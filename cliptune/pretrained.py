@@ -16,6 +16,7 @@ from cliptune.errors import ConfigError, did_you_mean
 
 NANO = Path(__file__).parent / "nano"
 LARGEST = 4096  # pixels of a side; four times what any CLIP is trained at
+MOST = {"layers": 1_000, "context_length": 10_000, "image_size": LARGEST, "width": 100_000}  # of a tower in a folder's config
 SCHEMES = ("local-dir:", "hf-hub:")
 WEIGHTS = ("*.safetensors", "*.bin", "*.pth")  # what open_clip takes from a folder; without one it would go on with random weights
 
@@ -113,8 +114,49 @@ def _activation_hint(source: str, tag: str, config: dict[str, Any]) -> str:
     return f"pretrained {tag} was trained with {trained}, but {source} has {built}: its rows would be wrong. Use name: {twin}."
 
 
+def check_folder(source: str, load: bool) -> None:
+    """Refuse a folder whose config asks for more memory than its weights hold, before any is taken: it may be of anybody.
+
+    Args:
+        source: a `local-dir:` name.
+        load: whether its own weights will be read.
+    """
+    config = model_config(source)
+    towers = [part for key, part in config.items() if key.endswith("_cfg") and isinstance(part, dict)]
+    for key, most in MOST.items():
+        number = max((_number(tower.get(key)) for tower in towers), default=0)
+        if number > most:
+            raise ConfigError(f"backbone {source}: {key} {number:,} in its open_clip_config.json is more than {most:,}. Mend the config.")
+    held = sum(file.stat().st_size for kind in WEIGHTS for file in Path(source[10:]).glob(kind))
+    least = sum(_least(config[key]) for key in ("vision_cfg", "text_cfg") if isinstance(config.get(key), dict))
+    if load and least > held:
+        raise ConfigError(
+            f"backbone {source}: its open_clip_config.json describes {least:,} parameters or more, and its weights have {held:,} bytes. "
+            "Give the config that belongs to them."
+        )
+
+
+def _least(tower: dict[str, Any]) -> int:
+    """Parameters that a tower has at least: attention's four matrices (a ResNet: the stem's second convolution) and the embeddings."""
+    if "hf_model_name" in tower or "timm_model_name" in tower:  # whose sizes are not these
+        return 0
+    width, patch, size = _number(tower.get("width")), _number(tower.get("patch_size")), tower.get("image_size")
+    patches = (size // patch) ** 2 if patch and isinstance(size, int) else 0
+    blocks = 9 * (width // 2) ** 2 if isinstance(tower.get("layers"), list) else 4 * _number(tower.get("layers")) * width**2
+    return blocks + width * (patches + _number(tower.get("context_length")) + _number(tower.get("vocab_size")))
+
+
+def _number(value: Any) -> int:
+    """How much an entry of a config counts; of a list, its sum."""
+    if isinstance(value, list):
+        return sum(map(_number, value))
+    return value if isinstance(value, int) and value > 0 else 0
+
+
 def create(source: str, image_size: int | None, patch_dropout: float | None, load: bool, tag: str | None) -> nn.Module:
     """Build the model, with its own weights or a tag's where asked for."""
+    if source.startswith("local-dir:"):
+        check_folder(source, load)
     with warnings.catch_warnings():  # checked above, with the right name in the message
         warnings.filterwarnings("ignore", message=".*QuickGELU mismatch.*")
         try:

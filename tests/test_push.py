@@ -15,6 +15,7 @@ from hub import READER, TOKEN, Hub, Repo
 from small import error_of
 
 from cliptune.methods.linear_probe import LinearProbe
+from cliptune.push import _reason
 
 PROGRAM = """
 import sys
@@ -177,12 +178,11 @@ def test_a_failure_is_one_line_and_the_export_stays(hub: Hub, folder: Path, case
 
 
 def test_the_command_of_a_failure_uploads(hub: Hub, folder: Path) -> None:
-    hub.faults = {"create": 503}
+    hub.faults["create"] = 503
     line = line_of(pushed(hub, "owner/gulls", folder, "private"))
-    hub.faults = {}
-    words = shlex.split(line.rpartition("then: ")[2])
-    assert words[0] == "hf"
-    done = run(hub, [str(Path(sys.executable).with_name("hf")), *words[1:]], HF_HUB_DISABLE_UPDATE_CHECK="1")
+    hub.faults.clear()
+    words = shlex.split(line.rpartition("then: hf ")[2])
+    done = run(hub, [str(Path(sys.executable).with_name("hf")), *words], HF_HUB_DISABLE_UPDATE_CHECK="1")
     assert done.returncode == 0, done.stderr
     assert hub.repos["owner/gulls"].files == content_of(folder)
     assert hub.repos["owner/gulls"].private
@@ -195,7 +195,6 @@ def test_without_a_network_or_with_another_server_it_says_so(hub: Hub, folder: P
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
         line = line_of(pushed(hub, "owner/gulls", folder, HF_ENDPOINT=nobody))
     assert line.startswith(f"cannot push to owner/gulls: the exchange with {nobody} failed: ")
-    assert "Connection refused" in line
     assert line.endswith(f" Check the network, and HF_ENDPOINT where it is set. {stays}")
     hub.plain = True
     line = line_of(pushed(hub, "owner/gulls", folder))
@@ -204,10 +203,10 @@ def test_without_a_network_or_with_another_server_it_says_so(hub: Hub, folder: P
 
 
 def test_a_hub_without_xet_says_how_to_do_without(hub: Hub, folder: Path) -> None:
-    pytest.importorskip("hf_xet")
-    line = line_of(pushed(hub, "owner/gulls", folder, HF_HUB_DISABLE_XET="0"))
-    assert line.startswith(f"cannot push to owner/gulls: the exchange with {hub.endpoint} failed: ")
-    assert " where it is set. A hub that has no xet needs HF_HUB_DISABLE_XET=1. The export stays in" in line
+    done = pushed(hub, "owner/gulls", folder, HF_HUB_DISABLE_XET="0")
+    if "GET /api/models/owner/gulls/xet-write-token/main" not in hub.asked:
+        pytest.skip("no hf_xet, or a client before 2.0, which takes what the server offers")
+    assert " where it is set. A hub that has no xet needs HF_HUB_DISABLE_XET=1. The export stays in" in line_of(done)
 
 
 def test_what_cannot_be_read_or_is_no_card_is_named(hub: Hub, folder: Path) -> None:
@@ -216,10 +215,10 @@ def test_what_cannot_be_read_or_is_no_card_is_named(hub: Hub, folder: Path) -> N
     assert hub.asked == []
     (folder / "README.md").write_text("---\nlicense: [\n---\n", encoding="utf-8")
     line = line_of(pushed(hub, "owner/gulls", folder))
-    assert line.startswith(
-        "cannot push to owner/gulls: huggingface_hub refuses: Invalid metadata in README.md. - while parsing a flow node"
-    )
+    assert line.startswith("cannot push to owner/gulls: huggingface_hub refuses: Invalid metadata in README.md. - while parsing a")
     assert hub.repos["owner/gulls"].files == {}
+    # root may read all, so that no file can be made that the upload cannot
+    assert _reason(PermissionError(13, "Permission denied", "out/w.bin")) == "out/w.bin cannot be read: Permission denied. Mend that."
 
 
 @pytest.mark.slow
@@ -230,17 +229,15 @@ def test_an_export_is_pushed_as_it_is_on_disk(hub: Hub, tiny: dict[str, str], tm
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"\n\npushed: {hub.endpoint}/owner/probe\n")
     repo = hub.repos["owner/probe"]
-    assert repo.private
-    assert repo.files == content_of(Path("out"))
-    assert {"README.md", "export.json"} < repo.files.keys()
+    assert (repo.private, repo.files) == (True, content_of(Path("out")))
+    assert repo.files.keys() - repo.large == {"README.md", "export.json"}
     assert repo.large
 
 
-def test_a_push_that_cannot_be_is_an_error_of_export(tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    adapted_run(tiny["vit"], LinearProbe(), tmp_path / "runs" / "probe")
-    words = ["export", "runs/probe", "--format", "classifier", "--output", "out", "--samples", "4", "--push", "owner/probe"]
+def test_a_push_that_cannot_be_is_refused_before_the_export(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "runs/none", "--format", "classifier", "--output", "out", "--push", "owner/probe"]  # no run: not even looked for
     line = error_of(capsys, *words)  # this process is offline, see conftest
-    assert line.startswith("ExportError: cannot push to owner/probe: HF_HUB_OFFLINE=1 forbids huggingface_hub the network. Set it to 0.")
+    assert line == "ExportError: cannot push to owner/probe: HF_HUB_OFFLINE=1 forbids huggingface_hub the network. Set it to 0."
 
 
 def test_the_stand_in_is_strict(hub: Hub) -> None:

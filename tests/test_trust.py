@@ -1,6 +1,5 @@
 """Recipes of anybody and of any version: what is of another kind is refused by name, and no word of theirs breaks a message's line."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +8,13 @@ from typing import Any
 import pytest
 import torch
 from adapted_runs import adapted_run
-from safetensors.torch import save_file
 from small import error_of, run
 
 import cliptune
-from cliptune import LoRA, adapters
+from cliptune import LoRA
 from cliptune import checkpoint as C
 from cliptune.described import completed
 from cliptune.errors import CheckpointError
-from cliptune.methods.base import ClassTexts
 
 Change = Callable[[dict[str, Any]], object]
 RECIPE = ("backbone", "base_fingerprint", "method", "objective", "class_names", "class_texts")
@@ -148,78 +145,6 @@ def test_an_argument_that_there_was_not_yet_has_its_default(saved: dict[str, Any
     parts = [{"class": "cliptune.objectives.contrastive.Contrastive", "arguments": {}}]
     inner = completed({"class": "cliptune.objectives.sum.Sum", "arguments": {"parts": parts}})["arguments"]
     assert (inner["weights"], inner["parts"][0]["arguments"]["positives"]) == (None, "each")
-
-
-# Adapter folders
-
-
-TOLD: dict[str, tuple[dict[str, Any], str]] = {
-    "another class": (
-        {"auto_mapping": {"base_model_class": "M", "parent_library": "evil.models"}},
-        r"names code of its own \(auto_mapping in",
-    ),
-    "a module": (
-        {"megatron_config": {"a": 1}, "megatron_core": "evil"},
-        r"names code of its own \(megatron_config in adapter_config\.json\)",
-    ),
-    "another kind": ({"peft_type": "LOHA"}, "holds LOHA, not LORA"),
-    "no kind": ({"peft_type": ["a\nb"]}, "holds something else, not LORA"),
-    "odd rank": ({"r": "many\nof them", "use_dora": True}, "adapter|LORA"),
-}
-
-
-@pytest.mark.parametrize("case", TOLD)
-def test_an_adapters_config_names_no_code(tiny: dict[str, str], tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    evil = tmp_path / "path" / "evil"
-    evil.mkdir(parents=True)
-    (evil / "__init__.py").write_text("raise SystemExit('was run')", encoding="utf-8")
-    monkeypatch.syspath_prepend(str(evil.parent))
-    folder = adapter(tiny["vit"], tmp_path)
-    file = folder / "adapter_config.json"
-    told = json.loads(file.read_text(encoding="utf-8"))
-    values, message = TOLD[case]
-    file.write_text(json.dumps({**told, **values}), encoding="utf-8")
-    if case == "odd rank":  # nothing is made by it
-        adapters.read(folder)
-        return
-    with pytest.raises(CheckpointError, match=message) as caught:
-        adapters.read(folder)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_what_peft_itself_says_of_an_open_clip_model_is_taken(tiny: dict[str, str], tmp_path: Path) -> None:
-    folder = adapter(tiny["vit"], tmp_path)
-    file = folder / "adapter_config.json"
-    told = json.loads(file.read_text(encoding="utf-8"))
-    told["auto_mapping"] = {"base_model_class": "CLIP", "parent_library": "open_clip.model"}
-    file.write_text(json.dumps(told), encoding="utf-8")
-    assert adapters.read(folder)[0].r == 2
-
-
-@pytest.mark.parametrize(
-    "begin", [(2**62).to_bytes(8, "little"), (2**20).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"{}" + bytes(9)]
-)
-def test_an_absurd_header_is_one_line(tiny: dict[str, str], tmp_path: Path, begin: bytes) -> None:
-    folder = adapter(tiny["vit"], tmp_path)
-    (folder / "adapter_model.safetensors").write_bytes(begin)
-    with pytest.raises(CheckpointError, match=r"cannot be read as an adapter: .*\.$") as caught:
-        adapters.read(folder)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_a_tensors_name_breaks_no_line(tiny: dict[str, str], tmp_path: Path) -> None:
-    folder = adapter(tiny["vit"], tmp_path)
-    save_file({"a\nb": torch.ones(1)}, folder / "adapter_model.safetensors")
-    with pytest.raises(CheckpointError, match="it has tensors of names that no layer has"):
-        adapters.read(folder)
-
-
-def adapter(backbone: str, folder: Path) -> Path:
-    method = LoRA(rank=2)
-    model = cliptune.Backbone(backbone)
-    method.attach(model, ClassTexts([], [], model.preprocess))
-    method.save_adapter(model, folder / "adapter")
-    return folder / "adapter"
 
 
 # At the command line, where Lightning restores more of a checkpoint than the model
