@@ -31,9 +31,7 @@ class Watch:
 
     def callbacks(self, folder: str) -> list[Callback]:
         """The checkpoints `best`, with what use needs, and `last`, to go on from, in the folder; and early stopping."""
-        best = Kept(
-            dirpath=folder, filename="best", monitor=self.monitor, mode="max", save_weights_only=True, enable_version_counter=False
-        )
+        best = Kept(dirpath=folder, filename="best", monitor=self.monitor, mode="max", save_weights_only=True, enable_version_counter=False)
         last = Kept(dirpath=folder, filename="last", save_on_train_epoch_end=True, every_n_epochs=1, enable_version_counter=False)
         stop = [EarlyStopping(self.monitor, mode="max", patience=self.patience)] if self.patience is not None else []
         return [*stop, best, last]

@@ -156,7 +156,7 @@ def _made_of(model: AdaptedCLIP, facts: Facts, licence: str, source: str) -> str
         counts = facts.run["counts"]
         rows["data"] = f"{', '.join(_short(path) for path in data['path'])}, fingerprint `{data['fingerprint']}`"
         rows["images"] = ", ".join(f"{counts[split]:,} {split}" for split in ("train", "validation", "test"))
-        rows["training"] = f"{facts.run.get('epochs', '?')} epochs, seed {facts.run['seed']}, {facts.run['seconds'].get('fit', '?')} s"
+        rows["training"] = f"epochs {facts.run.get('epochs', '?')}, seed {facts.run['seed']}, {facts.run['seconds'].get('fit', '?')} s"
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
 
 

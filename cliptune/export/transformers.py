@@ -24,7 +24,9 @@ class Transformers(Format):
     def write(self, model: AdaptedCLIP, folder: Path, precision: str) -> None:
         """Model, image processor and tokenizer."""
         from transformers import CLIPProcessor, SiglipProcessor
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # of a second's work
         as_siglip = is_siglip(model.backbone)
         tokenizer = of_transformers(model.backbone.preprocess.tokenizer)
         (siglip if as_siglip else clip)(model.backbone, tokenizer).save_pretrained(folder)
