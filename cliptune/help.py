@@ -110,6 +110,7 @@ Writes the class and its probability for each image, or its row. What was cut of
   --top-k K                     the K most probable classes (1)
   --batch-size N                images of a step (64)
   --workers N                   threads that decode (as many as cores)
+  --device D                    cpu, cuda, cuda:1, mps (a GPU where there is one)
   --overwrite                   write over FILE
 
 Images that cannot be read are listed in FILE.failed.csv. On several devices, the test split of a config:
@@ -169,6 +170,7 @@ Sees each image once, and keeps its row and its path. Called again it sees only 
   --output INDEX                the folder of the index
   --batch-size N                images of a step (64)
   --workers N                   threads that decode (as many as cores)
+  --device D                    cpu, cuda, cuda:1, mps (a GPU where there is one)
 
 {_MODELS}"""
 SCREENS["search"] = """\
