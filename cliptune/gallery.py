@@ -38,7 +38,7 @@ MOST_DRAWN = 240  # images of the picture: 40 rows
 INK, PALE, GROUND = "#1f2328", "#656d76", "#eef0f2"
 
 
-class Hit(NamedTuple):
+class Shown(NamedTuple):
     """An image that was found."""
 
     path: Path
@@ -76,15 +76,15 @@ def draw_gallery(file: str | Path, hits: Sequence[tuple[str | Path, float]], tit
         raise ConfigError(f"cannot write the gallery {file}: {error.strerror or error}. Give another file.") from None
 
 
-def _read(hit: tuple[str | Path, float]) -> Hit:
+def _read(hit: tuple[str | Path, float]) -> Shown:
     path = Path(hit[0])
     try:
         image = Image.fromarray(decode(path).permute(1, 2, 0).numpy())
     except DataError as error:
         log.warning("%s", error)
-        return Hit(path, hit[1], None)
+        return Shown(path, hit[1], None)
     image.thumbnail((SIDE, SIDE))
-    return Hit(path, hit[1], image)
+    return Shown(path, hit[1], image)
 
 
 def _shown(text: str) -> str:
@@ -116,7 +116,7 @@ def _draw_picture(file: Path, hits: Sequence[tuple[str | Path, float]], title: s
         figure.savefig(file, dpi=DPI)
 
 
-def _draw_cell(figure: Figure, hit: Hit, left: int, bottom: int) -> None:
+def _draw_cell(figure: Figure, hit: Shown, left: int, bottom: int) -> None:
     """Draw an image in the middle of its square."""
     figure.add_artist(Rectangle((left, bottom), CELL, CELL, facecolor=GROUND, linewidth=0, zorder=-1, transform=IdentityTransform()))
     if hit.thumbnail is None:
@@ -180,7 +180,7 @@ def _draw_page(file: Path, hits: Sequence[tuple[str | Path, float]], title: str)
         handle.write("</ol>\n</body>\n</html>\n")
 
 
-def _item(hit: Hit, folder: Path) -> str:
+def _item(hit: Shown, folder: Path) -> str:
     name = escape(hit.name)
     picture = "<i>cannot be read</i>"
     if hit.thumbnail is not None:

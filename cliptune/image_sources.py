@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from datasets import Dataset
 from PIL import Image
 
-from cliptune.data.columns import Columns, Split, _detect
+from cliptune.data.columns import Columns, Split, detect
 from cliptune.data.features import is_vector
 from cliptune.data.opening import fingerprint
 from cliptune.data.sources import SPLITS, Source, open_source
@@ -135,12 +135,12 @@ def _chosen(source: Source, wanted: str, path: str) -> Dataset:
 
 def _columns(table: Dataset, path: str) -> Columns:
     """The columns of images and labels; what predicts needs no texts, unlike what learns."""
-    image = _detect(table, "image")
+    image = detect(table, "image")
     if image is None:
         raise DataError(f"{path} has no column of images or of image paths; it has {', '.join(table.column_names)}. Call the column image.")
     if is_vector(table.features[image]):
         raise DataError(f"{path} holds vectors in its column {image}, not images. Give the images that they were computed from.")
-    return Columns(image, None, _detect(table, "label"))
+    return Columns(image, None, detect(table, "label"))
 
 
 def _files(rows: Split) -> Files | None:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from cliptune.data.store import digest
 from cliptune.errors import DataError
 from cliptune.index import CODES, DRAFT, FORMAT, INDEX, NAMES, Index, mapped, needs_codes, read_about
 from cliptune.nearest import BLOCK, HINT, has_faiss, unit_rows, write_codes
+from cliptune.whole import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -171,11 +172,11 @@ class IndexWriter:
         part.mkdir()
         for name, dtype, width in ((ROWS, "float32", self._about["width"]), (KEYS, "V16", 1)):
             self._write_array(part / name, dtype, width, numbers)
-        _write_whole(part / NAMES, (f"{json.dumps(name)}\n".encode() for name in self._wanted))
+        write_whole(part / NAMES, lambda file: file.writelines(f"{json.dumps(name)}\n".encode() for name in self._wanted))
         _write_missing_codes(mapped(part / ROWS, "float32", (len(numbers), self._about["width"])), part)
         sizes = {name: size_of(part / name) for name in (ROWS, KEYS, NAMES)}
         about = {**self._about, "count": len(numbers), "part": part.name, "bytes": sizes}
-        _write_whole(self.folder / INDEX, [json.dumps(about, indent=1).encode()])
+        write_whole(self.folder / INDEX, lambda file: file.write(json.dumps(about, indent=1).encode()))
 
     def _write_array(self, file: Path, dtype: str, width: int, numbers: np.ndarray) -> None:
         drafted = self._draft.count()
@@ -185,7 +186,8 @@ class IndexWriter:
                 return
         old = mapped((self._old.part if self._old else file.parent) / file.name, dtype, (self._before, width))
         new = mapped(self._draft.folder / file.name, dtype, (drafted, width))
-        _write_whole(file, (_gather(old, new, numbers[start : start + BLOCK]).tobytes() for start in range(0, len(numbers), BLOCK)))
+        blocks = (numbers[start : start + BLOCK] for start in range(0, len(numbers), BLOCK))
+        write_whole(file, lambda handle: handle.writelines(_gather(old, new, block).tobytes() for block in blocks))
 
     def _unwritable(self, error: OSError) -> DataError:
         why = error.strerror or error
@@ -227,13 +229,3 @@ def _write_missing_codes(rows: np.ndarray, part: Path) -> None:
     draft = part / f"{CODES}.tmp"
     write_codes(rows, draft)
     draft.replace(part / CODES)
-
-
-def _write_whole(file: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file beside, have it on the disk, and put it in its place."""
-    draft = file.with_name(f"{file.name}.tmp")
-    with draft.open("wb") as handle:
-        handle.writelines(chunks)
-        handle.flush()
-        os.fsync(handle.fileno())
-    draft.replace(file)

@@ -14,6 +14,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
+from cliptune.whole import write_whole
+
 
 class ResumableCSVLogger(CSVLogger):
     """Keeps the rows that an interrupted run wrote; Lightning's own deletes them.
@@ -69,10 +71,8 @@ class Rows(ExperimentWriter):
 
     def write(self, rows: Iterable[dict[str, str]]) -> None:
         """Put the rows in the place of the file's, all of them or none."""
-        file = Path(self.metrics_file_path)
-        draft = file.with_name(f".{file.name}.tmp")
-        with draft.open("w", encoding="utf-8", newline="") as handle:
-            writer = csv.DictWriter(handle, fieldnames=self.metrics_keys)
-            writer.writeheader()
-            writer.writerows(list(rows))
-        draft.replace(file)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=self.metrics_keys)
+        writer.writeheader()
+        writer.writerows(list(rows))
+        write_whole(Path(self.metrics_file_path), lambda file: file.write(text.getvalue().encode()))

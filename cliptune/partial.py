@@ -7,7 +7,6 @@ is whole or not there. At the end `writers` make one file of them, which is put 
 import csv
 import io
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 
 from cliptune.data.locks import Hold, acquire
 from cliptune.errors import ConfigError, DataError
-from cliptune.safe_io import _sync_folder
+from cliptune.whole import write_whole
 from cliptune.writers import Chunks, Write
 
 CHUNK_IMAGES, CHUNK_SECONDS = 2048, 20.0  # a chunk ends with the batch that reaches either: what a kill can cost at most
@@ -180,16 +179,9 @@ def put(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         DataError: the disk does not take it; what was in its place still is.
     """
-    draft = path.with_name(f".{path.name}.tmp")  # what a kill leaves is written over next time
     try:
-        with draft.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        _sync_folder(path.parent)
+        write_whole(path, write)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         why = error.strerror or str(error)
         raise DataError(f"cannot write {path}: {why}. Make room, and run the same command again: it goes on from here.") from None
 

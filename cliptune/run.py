@@ -15,6 +15,7 @@ import yaml
 
 import cliptune
 from cliptune.errors import CheckpointError, ConfigError, did_you_mean
+from cliptune.whole import write_whole
 
 REPORTED = ("torch", "lightning", "open_clip_torch", "datasets", "torchvision")
 
@@ -93,10 +94,8 @@ class Run:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""
-        target = self.folder / "summary.json"
-        draft = target.with_suffix(".tmp")
-        draft.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        draft.replace(target)
+        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        write_whole(self.folder / "summary.json", lambda file: file.write(text.encode()))
 
 
 def refittable(config: str) -> str:

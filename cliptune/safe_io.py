@@ -3,8 +3,7 @@
 And what Lightning cannot take from one, told in one line.
 """
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
@@ -14,6 +13,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from cliptune.errors import CheckpointError, CliptuneError
+from cliptune.whole import write_whole
 
 RESTORES = ("restore", "_restore", "resume")  # how those functions of Lightning's checkpoint_connector.py begin that take a state
 
@@ -27,7 +27,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         Raises:
             CheckpointError: it cannot be written; the previous one is as it was.
         """
-        write_whole(Path(path), lambda file: torch.save(checkpoint, file))
+        write_checkpoint(checkpoint, Path(path))
 
 
 @contextmanager
@@ -49,34 +49,16 @@ def restoring(checkpoint: str | None) -> Iterator[None]:
         raise CheckpointError(f"{checkpoint} cannot be restored: {why}. Give one that cliptune wrote.") from error
 
 
-def write_whole(path: Path, write: Callable[[Any], object]) -> None:
-    """Write a file through `write`, which gets it open for bytes; whole, or not at all.
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint; whole, or not at all.
 
     Raises:
         CheckpointError: the disk does not take it.
     """
-    draft = path.with_name(f".{path.name}.tmp")  # what a kill leaves is written over next time
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        _sync_folder(path.parent)
+        write_whole(path, lambda file: torch.save(checkpoint, file))
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter for the former
-        draft.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         left = "The one of before is as it was. " if path.is_file() else ""
         raise CheckpointError(f"cannot write {path}: {why}. {left}Make room, and go on with --ckpt_path {path.parent.parent}.") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk too, where the system can say so."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

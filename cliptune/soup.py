@@ -25,7 +25,7 @@ from cliptune.loading import load
 from cliptune.methods.full import Full
 from cliptune.rescore import Score, data_of, score
 from cliptune.run import versions
-from cliptune.safe_io import write_whole
+from cliptune.safe_io import write_checkpoint
 from cliptune.summary import read_summary
 
 State = dict[str, Tensor]  # by name: `backbone.` or `method.`, and the name in its state dict
@@ -169,8 +169,7 @@ def _write(output: Path, first: Path, model: AdaptedCLIP, soup: Soup, tested: Sc
     draft = output.with_name(f".{output.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        content = _checkpoint(model)
-        write_whole(draft / "checkpoints" / "best.ckpt", lambda file: torch.save(content, file))
+        write_checkpoint(_checkpoint(model), draft / "checkpoints" / "best.ckpt")
         if (first / "config.yaml").is_file():
             (draft / "config.yaml").write_text(_config(first / "config.yaml", model), encoding="utf-8")
         (draft / "summary.json").write_text(json.dumps(_summary(first, model, soup, tested), indent=2) + "\n", encoding="utf-8")

@@ -128,10 +128,10 @@ def die_in_write(name: str, number: int, moment: Moment, asked: int = 0) -> None
     """
     import torch
 
-    from cliptune import safe_io
+    from cliptune import safe_io, whole
 
     written = 0
-    whole, save, replace, sync = safe_io.write_whole, torch.save, Path.replace, safe_io._sync_folder
+    write_as_it_is, save, replace, sync = safe_io.write_whole, torch.save, Path.replace, whole._sync_folder
 
     def die(at: Moment) -> None:
         if written == number and at == moment:
@@ -140,7 +140,7 @@ def die_in_write(name: str, number: int, moment: Moment, asked: int = 0) -> None
     def write_whole(path: Path, write: Callable[[Any], object]) -> None:
         nonlocal written
         written += path.name == name
-        whole(path, write)
+        write_as_it_is(path, write)
 
     def save_half(content: Any, file: Any) -> None:
         buffer = io.BytesIO()
@@ -164,7 +164,7 @@ def die_in_write(name: str, number: int, moment: Moment, asked: int = 0) -> None
         (safe_io, "write_whole", write_whole),
         (torch, "save", save_half),
         (Path, "replace", replace_or_die),
-        (safe_io, "_sync_folder", sync_or_die),
+        (whole, "_sync_folder", sync_or_die),
     ]
     for owner, attribute, value in patches:
         setattr(owner, attribute, value)

@@ -10,7 +10,7 @@ import cliptune
 
 ROOT = Path(cliptune.__file__).parent
 FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
-    {"errors", "described", "help", "launcher", "archive", "trust"},
+    {"errors", "described", "help", "launcher", "archive", "trust", "whole"},
     {"images", "preprocess", "towers", "pretrained", "backbone", "projections", "attention", "targets", "adapters", "prompts"}
     | {"distributed", "similarity", "chunks", "blocks"},
     {

@@ -75,14 +75,15 @@ def test_a_build_killed_at_its_end_computes_nothing_again(tmp_path: Path, monkey
     before, after = some(700), {**some(700, "2"), **some(600)}  # no draft as it is: rows of both
     build(tmp_path / "index", before, batch=100)
     kept = content(tmp_path / "index")
-    write = {"ann.faiss": "write_codes"}.get(file, "_write_whole")
+    write = {"ann.faiss": "write_codes"}.get(file, "write_whole")
     real = getattr(index_writer, write)
 
     def killed(*arguments: object) -> None:
         place = next(part for part in arguments if isinstance(part, Path))
-        real(*arguments) if place.name.removesuffix(".tmp") != file else place.with_name(f"{file}.tmp").write_bytes(b"begun")
         if place.name.removesuffix(".tmp") == file:
+            place.with_name(f".{file}.tmp").write_bytes(b"begun")
             raise KeyboardInterrupt
+        real(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(index_writer, write, killed)

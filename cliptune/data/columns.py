@@ -64,7 +64,7 @@ def find_columns(
     for role, name in wanted.items():
         if name not in (None, "auto") and name not in table.column_names:
             raise DataError(f"data path {path} has no column {name} ({role}_column). {did_you_mean(str(name), table.column_names)}")
-    chosen = {role: _detect(table, role) if name == "auto" else name for role, name in wanted.items()}
+    chosen = {role: detect(table, role) if name == "auto" else name for role, name in wanted.items()}
     have = ", ".join(table.column_names)
     if negative is not None and not _is_text(table.features[negative]):
         raise DataError(
@@ -98,7 +98,8 @@ def find_columns(
     return Columns(chosen["image"], chosen["caption"], chosen["label"], negative)
 
 
-def _detect(table: Dataset, role: str) -> str | None:
+def detect(table: Dataset, role: str) -> str | None:
+    """The column of a role, `image`, `caption` or `label`, by type and name; None where there is none."""
     features = table.features
     if role == "image":
         typed = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
