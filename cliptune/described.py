@@ -83,7 +83,8 @@ def _kind(description: Any) -> type[Described]:
 
 def _built(key: str, value: Any) -> Any:
     """An argument, made again where it is described."""
-    size = len(value) if isinstance(value, list) else value if isinstance(value, int) else 0
+    parts = len(value) if isinstance(value, list) and any(map(is_description, value)) else 0  # plain numbers take what the file does
+    size = value if isinstance(value, int) else parts
     if size > MOST:
         raise CheckpointError(f"the checkpoint has {key} {size:,}, and cliptune counts to {MOST:,} there. Give one that cliptune wrote.")
     if isinstance(value, list):

@@ -1,5 +1,6 @@
 """A run's data again, and a model scored on it without a trainer."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ from cliptune.described import build
 from cliptune.errors import CliptuneError, DataError
 from cliptune.evaluation import Evaluation
 from cliptune.methods.base import ClassTexts
+
+BATCH = 64  # images at a time
+FEW = 2_000  # images, below which decoding takes less than starting processes for it
 
 
 class Score(NamedTuple):
@@ -35,7 +39,7 @@ def data_of(run: Path, model: AdaptedCLIP) -> ImageTextData:
     config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     objective = build(model.about["objective"]) if model.about.get("objective") else None
     needs = sorted(objective.needs) if objective is not None else ["pairs"]
-    known = {**config["data"], "seed": int(config["seed_everything"]), "workers": 0}
+    known = {**config["data"], "seed": int(config["seed_everything"])}
     try:
         return _opened(ImageTextData(**known, preprocess=model.backbone.preprocess, needs=needs))
     except (CliptuneError, TypeError) as error:
@@ -49,27 +53,46 @@ def other_data(path: str, model: AdaptedCLIP, templates: list[str] | None = None
         DataError: it cannot be read.
     """
     chosen = templates or TEMPLATE
-    return _opened(ImageTextData(path, templates=chosen, workers=0, preprocess=model.backbone.preprocess, batch_size=1))
+    return _opened(ImageTextData(path, templates=chosen, preprocess=model.backbone.preprocess, batch_size=1))
+
+
+def score(model: AdaptedCLIP, data: ImageTextData, split: str) -> Score:
+    """Score a model on the validation or the test split: the metrics that `cliptune test` gives."""
+    return scores(model, data, split, [lambda: None])[0]
 
 
 @torch.no_grad()
-def score(model: AdaptedCLIP, data: ImageTextData, split: str) -> Score:
-    """Score a model on the validation or the test split: the metrics that `cliptune test` gives."""
-    measured = Evaluation(len(data.class_names), data.has_captions)
+def scores(model: AdaptedCLIP, data: ImageTextData, split: str, states: Sequence[Callable[[], None]]) -> list[Score]:
+    """Score a model in several states, such as blends; each image is decoded once, whatever their number.
+
+    Args:
+        model: to score.
+        data: set up.
+        split: `validation` or `test`.
+        states: each puts the model into one; the last one stays.
+    """
     classes = ClassTexts(data.class_names, data.class_texts, model.backbone.preprocess, data.templates)
-    class_rows = model.method.class_rows(model.backbone, classes) if classes else None
+    measured = [Evaluation(len(data.class_names), data.has_captions) for _ in states]
+    class_rows = []
+    for put in states:
+        put()
+        class_rows.append(model.method.class_rows(model.backbone, classes) if classes else None)
     for batch in data.val_dataloader() if split == "validation" else data.test_dataloader():
-        rows = batch["image_rows"] if "image_rows" in batch else model.encode_pixels(batch["images"])
-        logits = None if class_rows is None else model.logits(rows, class_rows)
-        texts = None
-        if data.has_captions:
-            texts = (model.method.text_rows(model.backbone, batch["tokens"].to(model.device)).cpu(), batch["owner"])
-        measured.update(rows, logits, batch["label"], batch["row"], texts)
-    found = {name: float(value) for name, value in measured.compute().items()}
-    return Score(found, found.pop("score"), measured.evaluated)
+        for put, evaluation, of_classes in zip(states, measured, class_rows, strict=True):
+            put()
+            rows = batch["image_rows"] if "image_rows" in batch else model.encode_pixels(batch["images"])
+            logits = None if of_classes is None else model.logits(rows, of_classes)
+            texts = None
+            if data.has_captions:
+                texts = (model.method.text_rows(model.backbone, batch["tokens"].to(model.device)).cpu(), batch["owner"])
+            evaluation.update(rows, logits, batch["label"], batch["row"], texts)
+    found = [{name: float(value) for name, value in evaluation.compute().items()} for evaluation in measured]
+    return [Score(each, each.pop("score"), evaluation.evaluated) for each, evaluation in zip(found, measured, strict=True)]
 
 
 def _opened(data: ImageTextData) -> ImageTextData:
     data.setup()
-    data.batch_size = 64
+    data.batch_size = BATCH
+    if max(len(data.rows(split, images=False)) for split in ("validation", "test")) < FEW:
+        data.workers = 0
     return data

@@ -21,7 +21,7 @@ from cliptune.data.images import ImageTextData
 from cliptune.described import build
 from cliptune.errors import CheckpointError, CliptuneError, ConfigError, DataError
 from cliptune.export.base import folded, folds
-from cliptune.loading import load
+from cliptune.loading import load, usual_device
 from cliptune.methods.full import Full
 from cliptune.rescore import Score, data_of, score
 from cliptune.run import versions
@@ -70,9 +70,10 @@ def cook(runs: Sequence[Path], output: Path, greedy: bool = False) -> Soup:
     for run in runs:
         _check_same(runs[0], model.about, run, load(run).about)
     data, why = _data(runs[0], model)
+    device = usual_device()
     if data is None and greedy:
         raise DataError(f"soup --greedy chooses on validation, and {why}. Leave --greedy out.")
-    scores = [score(load(run), data, "validation").score if data is not None else None for run in runs]
+    scores = [score(load(run, device), data, "validation").score if data is not None else None for run in runs]
     pot = Pot(model.about)
     order = sorted(range(len(runs)), key=lambda i: -(scores[i] or 0.0))
     taken: list[int] = []
@@ -80,19 +81,19 @@ def cook(runs: Sequence[Path], output: Path, greedy: bool = False) -> Soup:
     for i in order:
         pot.add(runs[i])
         if greedy and data is not None:
-            found = score(pot.model(), data, "validation").score
+            found = score(pot.model().to(device), data, "validation").score
             if found < best:
                 pot.take_out(runs[i])
                 continue
             best = found
         taken.append(i)
-    result = pot.model()
+    result = pot.model().to(device)
     tested = score(result, data, "test") if data is not None else None
-    single = score(load(runs[order[0]]), data, "test").metrics if data is not None else {}
+    single = score(load(runs[order[0]], device), data, "test").metrics if data is not None else {}
     validation = score(result, data, "validation").score if data is not None else None
     ingredients = [Ingredient(run, scores[i], i in taken) for i, run in enumerate(runs)]
     soup = Soup(ingredients, validation, tested.metrics if tested else {}, single, why)
-    _write(output, runs[0], result, soup, tested)
+    _write(output, runs[0], result.to("cpu"), soup, tested)
     return soup
 
 

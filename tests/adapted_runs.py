@@ -1,14 +1,26 @@
 """Runs that were not trained: what a run folder holds, with what learned moved at random; for the tests of what becomes of runs."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cliptune import AdaptModule, Backbone, Contrastive, CrossEntropy, Method
+from cliptune import AdaptModule, Backbone, Contrastive, CrossEntropy, Full, LinearProbe, LoRA, Method, PromptTuning
 from cliptune.methods.base import ClassTexts
 
 NAMES = ["cat", "dog", "red panda"]
+METHODS: dict[str, Callable[[], Method]] = {
+    "full": Full,
+    "lora": partial(LoRA, rank=2),
+    "dora": partial(LoRA, rank=2, variant="dora"),
+    "pissa": partial(LoRA, rank=2, variant="pissa"),
+    "probe": partial(LinearProbe, bias=True),
+    "plain_probe": partial(LinearProbe, start="zero"),
+    "prompts": PromptTuning,
+    "image_prompts": partial(PromptTuning, towers="both"),
+}
 TEMPLATES = ["a photo of a {}.", "a drawing of a {}, in ink."]
 
 

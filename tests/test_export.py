@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from adapted_runs import adapted_run
+from adapted_runs import METHODS, adapted_run
 from small import error_of, run, write_config
 
 import cliptune
@@ -136,19 +136,9 @@ def test_a_missing_library_is_named_with_its_extra(
     assert line == "ExportError: --format onnx needs no_such_runtime. Install: pip install 'cliptune[onnx]'"
 
 
-BLENDS: dict[str, Any] = {
-    "full": lambda: Full(),
-    "lora": lambda: LoRA(rank=2),
-    "pissa": lambda: LoRA(rank=2, variant="pissa"),
-    "probe": lambda: LinearProbe(bias=True),
-    "plain_probe": lambda: LinearProbe(start="zero"),
-    "prompts": lambda: PromptTuning(),
-}
-
-
-@pytest.mark.parametrize("method", BLENDS)
+@pytest.mark.parametrize("method", ["full", "lora", "pissa", "probe", "plain_probe", "prompts"])
 def test_a_blend_of_nothing_is_zero_shot_and_of_all_is_adapted(tiny: dict[str, str], tmp_path: Path, method: str) -> None:
-    model = cliptune.load(adapted_run(tiny["vit"], BLENDS[method](), tmp_path / "run"))
+    model = cliptune.load(adapted_run(tiny["vit"], METHODS[method](), tmp_path / "run"))
     start = cliptune.loading.untouched_of(model)
     pixels = torch.randn(5, 3, 32, 32)
 

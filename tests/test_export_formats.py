@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import onnx
 import pytest
 import torch
-from adapted_runs import adapted_run
+from adapted_runs import METHODS, NAMES, adapted_run
 from conftest import CONFIGS, write_model
 from timm.models import register_model
 from timm.models.vision_transformer import VisionTransformer
@@ -18,7 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import cliptune
-from cliptune import Full, LinearProbe, LoRA, Method, PromptTuning
+from cliptune import Full, LoRA, Method
 from cliptune.errors import ExportError
 from cliptune.export.base import folded
 from cliptune.export.exporting import FORMATS
@@ -39,14 +40,7 @@ TINY: dict[str, dict[str, Any]] = {
         },
     },
 }
-METHODS: dict[str, Any] = {
-    "full": lambda: Full(),
-    "lora": lambda: LoRA(rank=2),
-    "pissa": lambda: LoRA(rank=2, variant="pissa"),
-    "probe": lambda: LinearProbe(bias=True),
-    "prompts": lambda: PromptTuning(),
-    "image_prompts": lambda: PromptTuning(towers="both"),
-}
+MATRIX = ("full", "lora", "pissa", "probe", "prompts", "image_prompts")
 FOLDS, GRAPHS = ("full", "lora", "pissa"), ("onnx", "torch_export")
 QUICK = ("vit-lora", "vit-probe", "vit-image_prompts", "rn50-full", "plain_siglip-full")  # of the graphs, those in the default run
 
@@ -93,7 +87,7 @@ def cases() -> list[Any]:
     found = []
     for form in FORMATS:
         for family in TINY:
-            for method in METHODS:
+            for method in MATRIX:
                 if method == "image_prompts" and family not in ("vit", "quickgelu"):
                     continue  # only for vision transformers of open_clip's own
                 if family == "plain_siglip" and form in ("open_clip", "peft"):
@@ -179,6 +173,10 @@ def test_an_export_says_the_same_in_the_other_library_or_is_refused(case: Case, 
     assert found.agreement == 1.0
     if case.form not in ("peft",):
         assert not found.facts["cliptune_imported"]
+    if case.form in GRAPHS:
+        assert found.facts["images_per_second"] > 0
+    if case.form in (*GRAPHS, "classifier"):
+        assert found.facts["class_names"] == NAMES
     if case.form == "torch_export":
         assert found.facts["others_imported"] == []
 
@@ -208,3 +206,21 @@ def test_the_image_graph_holds_no_weights_of_texts(tmp_path: Path, tiny: dict[st
     FORMATS["torch_export"]().write(model, tmp_path / "export", "fp32")
     held = sum(value.numel() for value in torch.export.load(tmp_path / "export" / "image_encoder.pt2").constants.values())
     assert 0 < held <= sum(p.numel() for p in model.backbone.towers()["image"].parameters()) + 1000
+
+
+@pytest.mark.parametrize(("precision", "kept"), [("fp16", onnx.TensorProto.FLOAT16), ("int8", onnx.TensorProto.INT8)])
+def test_onnx_in_fewer_bits_holds_them_and_says_nearly_the_same(tmp_path: Path, tiny: dict[str, str], precision: str, kept: int) -> None:
+    model, kind = cliptune.load(adapted_run(tiny["vit"], Full(), tmp_path / "run", names=[])), FORMATS["onnx"]()
+    samples = of_digits(model, 6, "a test")
+    expected = samples.expected(model)
+    for name in ("export", "samples", "found"):
+        (tmp_path / name).mkdir()
+    samples.write(tmp_path / "samples", model)
+    kind.write(model, tmp_path / "export", precision)
+    tensors, facts = read("onnx", [(tmp_path / "export", tmp_path / "samples", tmp_path / "found")])[0]
+    found = compare(samples, expected, tensors, facts, kind.allowed(precision, 1.0))
+    assert found.holds, found.lines()
+    assert found.differences["image_rows"] > 1e-6  # it is not float32 after all
+    graph = onnx.load(tmp_path / "export" / "image_encoder.onnx").graph
+    matrices = [value.data_type for value in graph.initializer if len(value.dims) == 2 and max(value.dims) > 16]
+    assert matrices.count(kept) >= len(matrices) // 2

@@ -3,30 +3,21 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from adapted_runs import adapted_run
+from adapted_runs import METHODS, adapted_run
 from small import error_of, run, write_config
 
 import cliptune
-from cliptune import Full, LinearProbe, LoRA, PromptTuning
+from cliptune import LinearProbe, LoRA
 from cliptune.export.base import folded
 from cliptune.main import main
 from cliptune.soup import cook
 
-METHODS: dict[str, Any] = {
-    "full": lambda: Full(),
-    "lora": lambda: LoRA(rank=2),
-    "dora": lambda: LoRA(rank=2, variant="dora"),
-    "probe": lambda: LinearProbe(bias=True),
-    "prompts": lambda: PromptTuning(),
-}
 
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["full", "lora", "dora", "probe", "prompts"])
 def test_a_soup_has_the_mean_of_what_the_runs_do_to_the_weights(tiny: dict[str, str], tmp_path: Path, method: str) -> None:
     runs = [adapted_run(tiny["vit"], METHODS[method](), tmp_path / f"run{seed}", seed=seed) for seed in (1, 2, 3)]
     found = cook(runs, tmp_path / "soup")

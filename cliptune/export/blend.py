@@ -4,6 +4,7 @@ WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", sec. 3)
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,14 +47,10 @@ class Blend:
         for name, value in self._tensors().items():
             value.copy_(torch.lerp(self.before[name].to(value), self.adapted[name], share))
 
-    def curve(self, score: Callable[[float], Point]) -> list[Point]:
-        """Measure at every share, and leave the model as adapted."""
-        found = []
-        for share in SHARES:
-            self.set(share)
-            found.append(score(share))
-        self.set(1.0)
-        return found
+    @property
+    def states(self) -> list[Callable[[], None]]:
+        """Puts the model into each blend of the curve."""
+        return [partial(self.set, share) for share in SHARES]
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         parts = {"backbone": self.model.backbone.state_dict(), "method": self.model.method.state_dict()}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import cliptune
 from cliptune.adapted import AdaptedCLIP
@@ -27,12 +26,12 @@ from cliptune.export.proof import Proof, prove
 from cliptune.export.samples import Samples, of_data, of_digits
 from cliptune.export.torch_export import TorchExport
 from cliptune.export.transformers import Transformers
-from cliptune.loading import RECIPE_FILE, load, untouched_of
-from cliptune.rescore import data_of, other_data, score
+from cliptune.loading import RECIPE_FILE, load, untouched_of, usual_device
+from cliptune.rescore import data_of, other_data, score, scores
 from cliptune.summary import read_summary
 
 FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (OpenClip, Transformers, Onnx, Peft, Classifier, TorchExport)}
-PRECISIONS = ("fp32", "fp16", "int8")
+MOVED = {"images": "image_rows", "texts": "text_rows"}
 
 
 class Export:
@@ -72,7 +71,7 @@ class Export:
         self.blend = B.checked_share(blend)
         self.kind, self.output, self.precision, self.count = FORMATS[kind](), output, precision, samples
         self.kind.check_installed()
-        self.model = load(path)
+        self.model = load(path, usual_device())
         self.kind.check(self.model)
         if self.blend is not None and self.kind.folds:
             self.model = folded(self.model)  # so that weights are blended, whatever made them
@@ -101,8 +100,9 @@ class Export:
         images = self.data if self.data is not None and not self.data.vectors else None
         why = self.why or "the run's data holds rows, not images"
         samples = of_data(self.model, images, self.count) if images is not None else of_digits(self.model, self.count, why)
+        facts = self._facts(share, samples)
+        self.model.to("cpu")  # where all formats are written, and read back
         expected = samples.expected(self.model)
-        facts = self._facts(share, samples, expected)
         with self._draft() as draft, tempfile.TemporaryDirectory() as scratch:
             samples.write(Path(scratch), self.model)
             model = folded(self.model) if self.kind.folds else self.model
@@ -128,23 +128,21 @@ class Export:
         if share == "auto":
             if self.data is None:
                 raise DataError(f"--blend auto picks on validation, and {self.why}. Give a number: --blend 0.5")
-            data, guard = self.data, self.guard
-
-            def measured(at: float) -> B.Point:
-                point = B.Point(
-                    at, score(self.model, data, "validation").score, score(self.model, guard, "test").score if guard is not None else None
-                )
-                told = f"blend {at:.1f}  validation {point.validation:.4f}"
-                print(told + (f"  guard {point.guard:.4f}" if point.guard is not None else ""), flush=True)
-                return point
-
-            self.curve = way.curve(measured)
+            print(f"scoring {len(B.SHARES)} blends ...", flush=True)
+            kept: list[float | None] = [None] * len(B.SHARES)
+            if self.guard is not None:
+                kept = [one.score for one in scores(self.model, self.guard, "test", way.states)]
+            found = [one.score for one in scores(self.model, self.data, "validation", way.states)]
+            self.curve = [B.Point(*point) for point in zip(B.SHARES, found, kept, strict=True)]
+            for point in self.curve:
+                told = f"blend {point.share:.1f}  validation {point.validation:.4f}"
+                print(told + (f"  guard {point.guard:.4f}" if point.guard is not None else ""))
             share = B.best(self.curve).share
             print(f"blend {share:g} is best on validation")
         way.set(float(share))
         return float(share)
 
-    def _facts(self, share: float, samples: Samples, expected: dict[str, Tensor]) -> Facts:
+    def _facts(self, share: float, samples: Samples) -> Facts:
         """All that the card tells, measured where that is possible."""
         summary, notes = self._summary()
         zero_shot, adapted = (_test(summary.get(part, {})) for part in ("zero_shot", "adapted"))
@@ -159,9 +157,8 @@ class Export:
         elif share == 0:
             adapted = zero_shot
         start = untouched_of(self.model)
-        before = {"images": start.encode_pixels(samples.pixels(self.model)), "texts": samples.expected(start)["text_rows"]}
-        after = {"images": expected["image_rows"], "texts": expected["text_rows"]}
-        moved = {name: float((after[name] * rows).sum(dim=1).mean()) for name, rows in before.items()}
+        before, after = samples.expected(start), samples.expected(self.model)
+        moved = {kind: float((before[rows] * after[rows]).sum(dim=1).mean()) for kind, rows in MOVED.items()}
         guard: dict[str, Any] = {}
         if self.guard is not None:
             scores = [score(model, self.guard, "test") for model in (start, self.model)]

@@ -22,7 +22,7 @@ def read(folder: Path, samples: Samples) -> tuple[dict[str, np.ndarray], dict[st
         names = json.loads(opened.metadata()["class_names"])
     assert len(names) == len(parts["class_rows"])
     logits = samples.rows @ parts["class_rows"].T * parts["logit_scale"] + parts["bias"]
-    return {"logits": logits}, {"safetensors": safetensors.__version__, "classes": len(names)}
+    return {"logits": logits}, {"safetensors": safetensors.__version__, "class_names": names}
 
 
 run(read)

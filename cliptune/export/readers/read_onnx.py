@@ -26,13 +26,13 @@ def read(folder: Path, samples: Samples) -> tuple[dict[str, np.ndarray], dict[st
         "text_rows": text.run(None, {"input_ids": ids})[0],
         "own_image_rows": image.run(None, {"pixel_values": own})[0],
     }
+    facts: dict[str, Any] = {"onnxruntime": onnxruntime.__version__}
     if (folder / "classifier.onnx").is_file():
         classifier = session(folder / "classifier.onnx")
         found["logits"] = classifier.run(None, {"pixel_values": samples.pixels})[0]
-        names = json.loads(classifier.get_modelmeta().custom_metadata_map["class_names"])
-        assert len(names) == found["logits"].shape[1]
-    speed = per_second(lambda: image.run(None, {"pixel_values": samples.pixels}), len(samples.pixels))
-    return found, {"onnxruntime": onnxruntime.__version__, "images_per_second": speed}
+        facts["class_names"] = json.loads(classifier.get_modelmeta().custom_metadata_map["class_names"])
+    facts["images_per_second"] = per_second(lambda: image.run(None, {"pixel_values": samples.pixels}), len(samples.pixels))
+    return found, facts
 
 
 def session(file: Path) -> onnxruntime.InferenceSession:
