@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from adapted_runs import METHODS, adapted_run
+from safetensors import safe_open
 from small import error_of, run, write_config
 
 import cliptune
@@ -19,6 +20,7 @@ from cliptune.export.blend import Blend, Point, best
 from cliptune.export.intervals import wilson
 from cliptune.export.licences import licence_of
 from cliptune.main import main
+from cliptune.rescore import data_of, score
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,10 @@ def test_auto_blends_by_the_curve_on_validation(there: Path, capsys: pytest.Capt
     assert main(["export", "runs/adapted", "--format", "classifier", "--output", "whole"]) == 0
     half, whole = (json.loads(Path(name, "export.json").read_text(encoding="utf-8")) for name in ("half", "whole"))
     assert whole["moved"]["images"] < half["moved"]["images"] < 1 - 1e-6
+    model = cliptune.load("runs/adapted")
+    Blend(model).set(0.5)
+    assert half["adapted"] == score(model, data_of(Path("runs/adapted"), model), "test").metrics  # measured, and not the run's
+    assert half["adapted"] != whole["adapted"]
 
 
 def test_what_is_not_equal_leaves_nothing_behind(there: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,3 +214,16 @@ def test_a_raw_checkpoint_and_an_untouched_clip_are_exported_too(tiny: dict[str,
     assert "None are known" in (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
     assert cliptune.load(tmp_path / "b").class_names == []
     assert json.loads((tmp_path / "a" / "export.json").read_text(encoding="utf-8"))["run"] == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "tower"), [(LoRA(rank=2), "adapted"), (LoRA(rank=2, towers="text"), "untouched"), (LinearProbe(), "untouched")]
+)
+def test_class_rows_say_beside_which_image_tower_they_stand(tiny: dict[str, str], tmp_path: Path, method: Any, tower: str) -> None:
+    folder, kind = tmp_path / "export", exporting.Classifier()
+    folder.mkdir()
+    model = cliptune.load(adapted_run(tiny["vit"], method, tmp_path / "run"))
+    kind.write(model, folder, "fp32")
+    with safe_open(folder / "classifier.safetensors", "numpy") as opened:
+        assert opened.metadata()["image_tower"] == tower
+    assert ("the untouched CLIP" in kind.usage(model, "x")) == (tower == "untouched")

@@ -36,6 +36,7 @@ TINY: dict[str, dict[str, Any]] = {
         "vision_cfg": {"image_size": 32, "timm_model_name": "tiny_siglip", "timm_pool": "map", "timm_proj": "none"},
         "text_cfg": {
             **{"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 2, "hf_tokenizer_name": "words"},
+            **{"tokenizer_kwargs": {"clean": "canonicalize"}},
             **{"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}},
         },
     },
