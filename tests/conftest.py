@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when datasets is imported
 os.environ["OMP_NUM_THREADS"] = "1"  # for tiny models a second thread costs more than it gives; read when torch is imported
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,20 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("datasets")
     os.environ["CLIPTUNE_CACHE"] = str(tmp_path_factory.mktemp("rows"))
     datasets.disable_progress_bars()
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Our logger as it is where no command has run: a command in this process, or a fixture's, gives it the terminal as it then was."""
+
+    def plain() -> None:
+        ours.handlers, ours.propagate = [], True
+        ours.setLevel(logging.NOTSET)
+
+    ours = logging.getLogger("cliptune")
+    plain()
+    yield
+    plain()
 
 
 def pixels(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -38,14 +38,9 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    """What was logged, with the logger as `launch` sets it up or not."""
-    logger = logging.getLogger("cliptune")
-    before = (logger.propagate, logger.level)
-    logger.propagate = True
+    """What was logged."""
     with caplog.at_level(logging.INFO, logger="cliptune"):
         yield lambda: [record.getMessage() for record in caplog.records]
-    logger.propagate = before[0]
-    logger.setLevel(before[1])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import logging
 import os
 from html.parser import HTMLParser
 from pathlib import Path
@@ -130,9 +129,8 @@ def test_odd_names_are_shown_and_lead_to_their_file(tmp_path: Path, name: bytes,
 
 @pytest.mark.parametrize("suffix", [".html", ".png"])
 def test_what_cannot_be_read_is_shown_by_its_name(
-    tmp_path: Path, suffix: str, figures: list[Figure], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, suffix: str, figures: list[Figure], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("cliptune"), "propagate", True)
     (tmp_path / "broken.png").write_bytes(b"nothing")
     names = ["gone.png", "broken.png", "there.png"]
     image(tmp_path / "there.png")

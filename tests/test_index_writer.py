@@ -1,7 +1,6 @@
 """An index that is made: a kill at any moment costs neither rows nor the old index, and nothing is computed twice."""
 
 import errno
-import logging
 import os
 import subprocess
 import sys
@@ -219,10 +218,7 @@ def test_another_models_index_is_left_alone(tmp_path: Path) -> None:
     holds(tmp_path / "index", some(5))
 
 
-def test_another_models_draft_is_thrown_away_without_a_word(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("cliptune"), "propagate", True)
+def test_another_models_draft_is_thrown_away_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "index", some(8), stop_after=4)
     with IndexWriter(tmp_path / "index", "other", "print-2", 5) as writer:

@@ -66,6 +66,5 @@ def test_characters_that_no_font_has_are_named(caplog: pytest.LogCaptureFixture,
     monkeypatch.setattr(font_manager.fontManager, "ttflist", last_resort)
     monkeypatch.setattr(font_manager, "findSystemFonts", list)
     with caplog.at_level(logging.WARNING, logger="cliptune"):
-        monkeypatch.setattr(logging.getLogger("cliptune"), "propagate", True)
         fonts_for(["고양이"])
     assert f"no installed font can draw '{''.join(sorted('고양이'))}'" in caplog.text
