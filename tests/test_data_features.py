@@ -1,80 +1,22 @@
 """Vectors instead of images: files and columns against the arrays that were written, and what is refused, as one line."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import open_clip
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import Code, pixels
 from datasets import ClassLabel
+from feature_files import CALTECH, NAMES, arrays, npz, opened, parquet, safetensors, unit, whole
 from PIL import Image
 from safetensors.torch import save_file
 
 from cliptune.data.batches import Rows
 from cliptune.data.features import open_features
-from cliptune.data.images import ImageTextData
 from cliptune.errors import DataError
-from cliptune.preprocess import Preprocess
-
-CALTECH = Path(__file__).parents[2] / "shared" / "data" / "clip_features" / "caltech101_vitb32.npz"
-NAMES = ["ant", "bee", "cat"]
-
-
-def arrays(seed: int = 0, counts: tuple[int, ...] = (12, 6, 5), width: int = 4) -> dict[str, np.ndarray]:
-    """Three splits of rows of no particular length, and the names of the classes."""
-    rng = np.random.default_rng(seed)
-    found: dict[str, np.ndarray] = {"classnames": np.array(NAMES)}
-    for split, count in zip(("train", "val", "test"), counts, strict=True):
-        found[f"{split}_features"] = rng.normal(size=(count, width)).astype(np.float16)
-        found[f"{split}_labels"] = (np.arange(count) % 3).astype(np.int16)
-    return found
-
-
-def npz(folder: Path, content: dict[str, Any]) -> Path:
-    np.savez(folder / "rows.npz", **content)
-    return folder / "rows.npz"
-
-
-def safetensors(folder: Path, content: dict[str, Any]) -> Path:
-    names = content.get("classnames")
-    told = {} if names is None else {"classnames": json.dumps(names.tolist())}
-    save_file({key: torch.from_numpy(value) for key, value in content.items() if key != "classnames"}, folder / "rows.safetensors", told)
-    return folder / "rows.safetensors"
-
-
-def parquet(folder: Path, columns: dict[str, Any]) -> Path:
-    pq.write_table(pa.table(columns), folder / "rows.parquet")
-    return folder / "rows.parquet"
-
-
-def opened(path: Path | list[str], **options: Any) -> ImageTextData:
-    preprocess = Preprocess({"size": 16}, open_clip.get_tokenizer("ViT-B-32"), trim=True)
-    data = ImageTextData(
-        path if isinstance(path, list) else str(path), batch_size=4, workers=0, needs="classes", preprocess=preprocess, **options
-    )
-    data.setup()
-    return data
-
-
-def whole(loader: Any) -> dict[str, torch.Tensor]:
-    """All batches of an epoch as one, by the rows' order."""
-    batches = list(loader)
-    joined = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
-    order = joined["row"].argsort()
-    return {key: value[order] for key, value in joined.items()}
-
-
-def unit(values: np.ndarray) -> np.ndarray:
-    wide = values.astype(np.float64)
-    return wide / np.sqrt((wide**2).sum(axis=1, keepdims=True))
-
 
 # Files
 
@@ -219,90 +161,6 @@ def test_vectors_and_images_do_not_mix(tmp_path: Path) -> None:
         Image.fromarray(pixels(20, 20, i)).save(tmp_path / "images" / NAMES[i % 3] / f"{i}.png")
     with pytest.raises(DataError, match=r"one holds vectors, the other images\. Give paths of one kind"):
         opened([str(npz(tmp_path, arrays())), str(tmp_path / "images")])
-
-
-# What is refused
-
-
-def changed(**by: Any) -> dict[str, Any]:
-    return {key: value for key, value in {**arrays(), **by}.items() if value is not None}
-
-
-def spoiled(value: float) -> np.ndarray:
-    found = arrays()["val_features"]
-    found[2] = value if value == 0 else found[2]
-    found[2, 1] = value
-    return found
-
-
-OBJECTS = np.array([Code(Path("/nowhere/at/all"))], dtype=object)
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "no labels": (changed(val_labels=None), r"has val_features and no val_labels\. Save the labels too"),
-    "no features": (changed(val_features=None), r"has val_labels and no val_features\. Save both"),
-    "nothing": ({"x": np.zeros(3)}, r"holds no features\. Name its arrays features and labels"),
-    "two trains": ({**arrays(), "features": np.ones((2, 4)), "labels": np.arange(2)}, r"both features and train_features\. Leave one out"),
-    "one axis": (changed(val_features=np.ones(6)), r"val_features holds float64 \[6\], not floats \[N, D\]"),
-    "whole numbers": (changed(val_features=np.ones((6, 4), int)), r"val_features holds int64 \[6, 4\], not floats"),
-    "no rows": (changed(val_features=np.ones((0, 4))), r"val_features holds float64 \[0, 4\], not floats"),
-    "too few labels": (
-        changed(val_labels=np.arange(3)),
-        r"val_labels has the shape \[3\], and val_features has 6 rows\. Save one",
-    ),
-    "fractions": (changed(val_labels=np.ones(6)), r"val_labels holds float64 \[6\], not whole numbers or words"),
-    "a label too high": (changed(val_labels=np.full(6, 3)), r"label 3 of val_labels does not count into the 3 names\. Count from 0"),
-    "names as numbers": (changed(classnames=np.arange(3)), r"classnames holds int64 \[3\], not a list of names"),
-    "a name twice": (changed(classnames=np.array(["a", "b", "a"])), r"classnames has 'a' 2 times\. Give each class a name of its own"),
-    "not a number": (changed(val_features=spoiled(np.nan)), r"the validation split: row 2 of image holds a value that is not finite"),
-    "infinite": (changed(val_features=spoiled(np.inf)), r"the validation split: row 2 of image holds a value that is not finite"),
-    "zeros": (changed(val_features=spoiled(0)), r"the validation split: row 2 of image holds nothing but zeros\. Leave the row out"),
-    "objects": (changed(classnames=OBJECTS), r"classnames holds Python objects, which could run code.*Save plain numbers and text"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_fit_is_one_line_with_the_way_out(tmp_path: Path, case: str) -> None:
-    content, message = REFUSED[case]
-    with pytest.raises(DataError, match=message) as caught:
-        opened(npz(tmp_path, content))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x03\x04 cut off"])
-def test_a_damaged_file_is_one_line(tmp_path: Path, suffix: str, content: bytes) -> None:
-    file = tmp_path / f"a{suffix}"
-    file.write_bytes(content)
-    with pytest.raises(DataError, match=rf"a{suffix} is no {suffix[1:]} file, or it is damaged") as caught:
-        opened(file)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_single_array_or_a_pickle_under_the_name_of_npz_is_refused(tmp_path: Path) -> None:
-    trap = tmp_path / "trap"
-    for content in (np.ones((2, 3)), np.array([Code(trap)], dtype=object)):
-        with (tmp_path / "a.npz").open("wb") as file:
-            np.save(file, content, allow_pickle=True)
-        with pytest.raises(DataError, match=r"is no npz file, or it is damaged\. Write it by numpy\.savez"):
-            opened(tmp_path / "a.npz")
-    assert not trap.exists()
-
-
-def test_names_in_metadata_that_are_no_list_are_refused(tmp_path: Path) -> None:
-    save_file({"features": torch.ones(3, 2), "labels": torch.arange(3)}, tmp_path / "a.safetensors", {"classnames": "ant, bee"})
-    with pytest.raises(DataError, match=r"classnames in its metadata is no JSON list of names\. Write it by json\.dumps"):
-        opened(tmp_path / "a.safetensors")
-
-
-def test_vectors_of_two_lengths_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the vectors of image have 2 and 3 values\. Give all as many"):
-        opened(parquet(tmp_path, {"image": [[1.0, 2.0]] * 8 + [[1.0, 2.0, 3.0]], "label": NAMES * 3}))
-
-
-def test_a_missing_file_of_features_is_no_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    npz(tmp_path, arrays())
-    with pytest.raises(DataError, match=r"there is no row\.npz in .*Did you mean rows\.npz\?"):
-        opened(Path("row.npz"))
 
 
 # Real features

@@ -1,47 +1,18 @@
 """From a path to tables by split: every kind of source, names that are odd, and what cannot be read."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow.feather
 import pytest
 from datasets import Dataset, DatasetDict
 from sklearn.datasets import load_digits
+from source_files import ROWS, Picture, texts, write
 
-from cliptune.data.sources import hold_out, name_splits, open_source
+from cliptune.data.sources import open_source
 from cliptune.errors import DataError
 from cliptune.images import decode
-
-Picture = Callable[[str], Path]
-ROWS = [{"image": f"{i}.png", "caption": f"고양이 {i}, 잔다"} for i in range(3)]
-
-
-def write(file: Path, rows: list[dict[str, Any]], encoding: str = "utf-8") -> Path:
-    """Write rows in the format that the file's suffix names."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    kind = file.suffix.lower()
-    table = Dataset.from_list(rows)
-    if kind == ".parquet":
-        table.to_parquet(file)
-    elif kind == ".arrow":
-        with pyarrow.ipc.new_stream(str(file), table.data.table.schema) as stream:
-            stream.write_table(table.data.table)
-    elif kind in (".csv", ".tsv"):
-        table.to_pandas().to_csv(file, sep="\t" if kind == ".tsv" else ",", index=False, encoding=encoding)
-    else:
-        text = json.dumps(rows, indent=1) if kind == ".json" else "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-        file.write_text(text, encoding=encoding)
-    return file
-
-
-def texts(path: str | Path) -> dict[str, list[str]]:
-    """The captions of a source by split."""
-    return {split: list(table["caption"]) for split, table in open_source(str(path)).tables.items()}
-
 
 # Files
 
@@ -135,75 +106,6 @@ def test_what_save_to_disk_wrote_is_read(tmp_path: Path, splits: dict[str, str] 
     assert list(texts(tmp_path / "saved")) == list(splits or ["train"])
 
 
-# Folders of images
-
-
-def labels(folder: Path) -> dict[str, list[str]]:
-    """The labels of an image folder by split."""
-    tables = open_source(str(folder)).tables
-    return {split: [table.features["label"].names[i] for i in table["label"]] for split, table in tables.items()}
-
-
-def test_class_folders_give_labels(tmp_path: Path, picture: Picture) -> None:
-    for name in ("강아지/사진 1.png", "강아지/2.JPG", "고양이/3.jpeg", "고양이/4.PNG"):
-        picture(name)
-    (tmp_path / "README.md").write_text("who took them", encoding="utf-8")
-    assert labels(tmp_path) == {"train": ["강아지", "강아지", "고양이", "고양이"]}
-
-
-@pytest.mark.parametrize("above", ["", "images/"])
-def test_class_folders_may_lie_in_folders_of_splits(tmp_path: Path, picture: Picture, above: str) -> None:
-    for name in ("train/cat/1.png", "train/dog/2.png", "Val/cat/3.png", "Val/dog/4.png", "test/cat/5.png", "test/owl/6.png"):
-        picture(above + name)
-    assert labels(tmp_path) == {"train": ["cat", "dog"], "validation": ["cat", "dog"], "test": ["cat", "owl"]}
-
-
-def test_hidden_images_are_not_read(tmp_path: Path, picture: Picture) -> None:
-    for name in ("cat/1.png", "dog/2.png", ".ipynb_checkpoints/3.png"):
-        picture(name)
-    (tmp_path / "cat" / "._1.png").write_bytes(b"what macOS leaves in archives")
-    assert labels(tmp_path) == {"train": ["cat", "dog"]}
-
-
-@pytest.mark.parametrize(
-    "names", ["cat/train_1.png cat/2.png dog/3.png", "cat/1.png dog/test_2.png dog/3.png", "test/1.png plane/2.png train/3.png"]
-)
-def test_no_image_is_lost_where_a_name_merely_sounds_like_a_split(tmp_path: Path, picture: Picture, names: str) -> None:
-    for name in names.split():
-        picture(name)
-    assert {split: sorted(found) for split, found in labels(tmp_path).items()} == {
-        "train": sorted(name.partition("/")[0] for name in names.split())
-    }
-
-
-def test_images_beside_the_folders_of_splits_are_said_to_be_not_used(tmp_path: Path, picture: Picture) -> None:
-    for name in ("train/cat/1.png", "train/dog/2.png", "val/cat/3.png", "val/dog/4.png", "more/cat/5.png"):
-        picture(name)
-    source = open_source(str(tmp_path))
-    assert source.note == "1 images in no folder of a split are not used"
-    assert labels(tmp_path) == {"train": ["cat", "dog"], "validation": ["cat", "dog"]}
-
-
-def test_a_metadata_file_gives_captions(tmp_path: Path, picture: Picture) -> None:
-    for i in range(3):
-        picture(f"{i}.png")
-    write(tmp_path / "metadata.csv", [{"file_name": row["image"], "caption": row["caption"]} for row in ROWS])
-    assert texts(tmp_path) == {"train": [row["caption"] for row in ROWS]}
-
-
-@pytest.mark.parametrize("inside", [True, False])
-def test_a_metadata_file_may_lie_in_or_above_the_folders_of_splits(tmp_path: Path, picture: Picture, inside: bool) -> None:
-    rows = []
-    for split in ("train", "test"):
-        picture(f"{split}/a.png")
-        rows.append({"file_name": "a.png" if inside else f"{split}/a.png", "caption": [f"{split} one", f"{split} two"]})
-        if inside:
-            write(tmp_path / split / "metadata.jsonl", rows[-1:])
-    if not inside:
-        write(tmp_path / "metadata.jsonl", rows)
-    assert texts(tmp_path) == {split: [[f"{split} one", f"{split} two"]] for split in ("train", "test")}
-
-
 # The hub and the digits
 
 
@@ -237,85 +139,6 @@ def test_the_digits_are_scikit_learns_and_each_in_one_split() -> None:
         assert list(table["label"]) == bunch.target[list(places[name])].tolist()
     first = decode(tables["validation"][0]["image"]["bytes"])[0].numpy()
     np.testing.assert_array_equal(first, np.rint(bunch.images[3] * 255 / 16))
-
-
-# Splits
-
-
-def split_of(
-    values: list[Any], names: dict[str, str] | None = None, column: str | None = "auto", name: str = "split"
-) -> dict[str, list[int]]:
-    tables = DatasetDict(train=Dataset.from_dict({name: values, "row": list(range(len(values)))}))
-    named, _ = name_splits(tables, column, names or {}, "PATH")
-    return {split: list(table["row"]) for split, table in named.items()}
-
-
-def test_a_column_names_the_splits_of_its_rows() -> None:
-    expected = {"train": [0, 3], "validation": [1], "test": [2]}
-    assert split_of(["train", "val", "test", "train"]) == expected
-    assert split_of(["Train", "DEV", "Test", "Train"], name="Split") == expected
-    korean = {"train": "학습", "validation": "검증", "test": "시험"}
-    assert split_of(["학습", "검증", "시험", "학습"], korean, "분할", "분할") == expected
-    assert split_of([1, 2, 3, 1], {"train": "1", "validation": "2", "test": "3"}, "fold", "fold") == expected
-
-
-def test_null_leaves_a_column_called_split_alone() -> None:
-    assert split_of(["left", "right"], column=None) == {"train": [0, 1]}
-
-
-def test_a_split_may_serve_twice_and_one_that_serves_nobody_is_named() -> None:
-    tables = DatasetDict({name: Dataset.from_dict({"row": [i]}) for i, name in enumerate(["train", "validation", "unsupervised"])})
-    named, note = name_splits(tables, "auto", {"test": "validation"}, "PATH")
-    assert {name: list(table["row"]) for name, table in named.items()} == {"train": [0], "validation": [1], "test": [1]}
-    assert note == "not used: the split unsupervised"
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: split_of(["train"], column="splt"), r"^data path PATH has no column splt \(split_column\)\. Did you mean split\?$"),
-        (lambda: split_of(["train", "val"], {"test": "tset"}), r"^data path PATH has no split tset\. There is: train, val\.$"),
-        (lambda: split_of(["a", "b"]), r"^data path PATH has no split called train, but a, b\. Set splits: \{train: NAME\}\.$"),
-    ],
-)
-def test_a_split_or_column_that_is_not_there_is_one_line(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        call()
-
-
-def held(images: list[Any], seed: int = 0, **others: Dataset) -> tuple[dict[str, list[int]], str]:
-    train = Dataset.from_dict({"image": images, "row": list(range(len(images)))})
-    found, note = hold_out({"train": train, **others}, "image", seed, "PATH")
-    return {name: list(table["row"]) for name, table in found.items()}, note
-
-
-@pytest.mark.parametrize("kind", [str, str.encode])
-def test_held_out_rows_are_disjoint_and_nothing_is_lost(kind: Callable[[str], Any]) -> None:
-    found, note = held([kind(f"{i}.png") for i in range(50)])
-    assert [len(found[name]) for name in ("train", "validation", "test")] == [40, 5, 5]
-    assert sorted(row for rows in found.values() for row in rows) == list(range(50))
-    assert note == "no validation and no test split: 5 images of train held out for each (seed 0)"
-    assert held([kind(f"{i}.png") for i in range(50)])[0] == found
-    assert held([kind(f"{i}.png") for i in range(50)], seed=1)[0] != found
-
-
-def test_rows_of_one_image_file_are_held_out_together() -> None:
-    images = [f"{i // 5}.png" for i in range(200)]  # a row for each of five captions, as in Flickr8k's own table
-    found, _ = held(images)
-    seen = {name: {images[row] for row in rows} for name, rows in found.items()}
-    assert [len(seen[name]) for name in ("train", "validation", "test")] == [32, 4, 4]
-    assert not seen["train"] & seen["validation"] | seen["train"] & seen["test"] | seen["validation"] & seen["test"]
-
-
-def test_only_the_split_that_is_missing_is_held_out() -> None:
-    found, note = held(["a", "b", "c"], test=Dataset.from_dict({"image": ["d"], "row": [9]}))
-    assert (found["test"], sorted(found["train"] + found["validation"])) == ([9], [0, 1, 2])
-    assert note == "no validation split: 1 images of train held out for each (seed 0)"
-
-
-def test_too_few_rows_to_hold_any_out_is_one_line() -> None:
-    with pytest.raises(DataError, match=r"^data path PATH: train has 2 images, too few to hold out validation and test\.$"):
-        held(["a", "b"])
 
 
 # Errors
