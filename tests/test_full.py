@@ -1,55 +1,20 @@
-"""Full fine-tuning: what learns, what stays bit-identical, and each parameter's learning rate and decay, on four families."""
+"""Full fine-tuning: what learns, what stays bit-identical, class rows, and what is refused, on four families."""
 
 from copy import deepcopy
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import open_clip
 import pytest
 import torch
 from conftest import images_for
-from torch import Tensor, nn
+from full_cases import CASES, TEXTS, TOWERS, attached, declared, rows, snapshot, step
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
 from cliptune.methods import base
 from cliptune.methods.base import ClassTexts
-from cliptune.methods.full import LOGIT_SCALE_MAX, Full
-from cliptune.module import AdaptModule
-from cliptune.objectives.base import StepRows
-from cliptune.objectives.contrastive import Contrastive
-from cliptune.optim import build_optimizer
-
-TEXTS = ["a photo of a cat", "a dog", "the number seven, written by hand", "rain"]
-
-
-def numbered(start: str, numbers: range) -> list[str]:
-    return [f"{start}{i}." for i in numbers]
-
-
-# family -> tower -> starts of the blocks' names, starts of the head's names; all below backbone.model
-TEXT = (numbered("transformer.resblocks.", range(2)), ("text_projection", "ln_final"))
-TOWERS: dict[str, dict[str, tuple[list[str], tuple[str, ...]]]] = {
-    "vit": {
-        "image": (numbered("visual.transformer.resblocks.", range(3)), ("visual.proj", "visual.ln_post")),
-        "text": (numbered("transformer.resblocks.", range(3)), TEXT[1]),
-    },
-    "rn50": {"image": (numbered("visual.layer", range(1, 5)), ("visual.attnpool",)), "text": TEXT},
-    "siglip": {
-        "image": (numbered("visual.trunk.blocks.", range(9)), ("visual.trunk.norm", "visual.trunk.attn_pool")),
-        "text": (numbered("text.transformer.resblocks.", range(2)), ("text.text_projection", "text.ln_final")),
-    },
-    "convnext": {"image": (numbered("visual.trunk.stages.", range(4)), ("visual.trunk.head", "visual.head")), "text": TEXT},
-}
-CASES: dict[str, dict[str, Any]] = {
-    "both": {},
-    "image": {"towers": "image", "logit_scale": "frozen"},
-    "text": {"towers": "text", "logit_scale": "frozen"},
-    "last block of both": {"train_last": 1},
-    "last block of image": {"towers": "image", "train_last": 1, "logit_scale": "frozen"},
-    "last block of text": {"towers": "text", "train_last": 1},
-    "heads": {"train_last": 0, "logit_scale": "frozen"},
-}
+from cliptune.methods.full import Full
 
 
 @lru_cache
@@ -62,44 +27,6 @@ def backbone(tiny: dict[str, str], family: str) -> Backbone:
     """A copy of one that was loaded once, for a tenth of the time; the tokenizer, which takes most of it, is shared."""
     whole = loaded(tiny[family])
     return deepcopy(whole, {id(whole.preprocess): whole.preprocess})
-
-
-def declared(backbone: Backbone, family: str, case: dict[str, Any]) -> set[str]:
-    """The parameters' names that the arguments say learn, by the table."""
-    found = {"logit_scale"} if case.get("logit_scale") != "frozen" else set()
-    names = {name for name, _ in backbone.model.named_parameters()} - {"logit_scale", "logit_bias"}
-    for side in ("image", "text") if case.get("towers", "both") == "both" else (case["towers"],):
-        blocks, head = TOWERS[family][side]
-        mine = {name for name in names if name.startswith("visual.") == (side == "image")}
-        starts = {None: ("",), 0: head, 1: (blocks[-1], *head)}[case.get("train_last")]
-        found |= {name for name in mine if name.startswith(starts)}
-    return found & {name for name, _ in backbone.model.named_parameters()}
-
-
-def attached(backbone: Backbone, **arguments: Any) -> AdaptModule:
-    module = AdaptModule(backbone, Full(**arguments), Contrastive())
-    module.attach()
-    return module
-
-
-def rows(module: AdaptModule) -> tuple[Tensor, Tensor]:
-    tokens = module.preprocess.tokenize(TEXTS)
-    return module.method.image_rows(module.backbone, images_for(module.backbone, 4)), module.method.text_rows(module.backbone, tokens)
-
-
-def step(module: AdaptModule) -> None:
-    """One step of training, leaving the gradients."""
-    module.train()
-    optimizer = build_optimizer(partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1), module.method.groups(module.backbone))
-    images, texts = rows(module)
-    scale, bias = module.backbone.logit_scale, module.backbone.logit_bias
-    module.objective(StepRows(images, scale, bias, texts, torch.full((4, 3), -1))).backward()
-    optimizer.step()
-    module.method.after_step(module.backbone)
-
-
-def snapshot(backbone: Backbone) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in backbone.model.state_dict().items()}
 
 
 @torch.no_grad()
@@ -168,80 +95,6 @@ def test_batch_statistics_move_in_the_last_layer_only(tiny: dict[str, str]) -> N
         key.split(".")[1] for key, value in backbone.model.state_dict().items() if "running" in key and not torch.equal(value, before[key])
     }
     assert moved == {"layer4"}
-
-
-# Groups
-
-
-def factors(module: AdaptModule) -> dict[str, float]:
-    names = {id(p): name for name, p in module.backbone.model.named_parameters()}
-    return {names[id(p)]: group["lr_factor"] for group in module.method.groups(module.backbone) for p in group["params"]}  # type: ignore
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_every_parameter_that_learns_is_in_one_group(backbone: Backbone, name: str) -> None:
-    module = attached(backbone, layer_decay=0.7, image_lr_factor=0.5, **CASES[name])
-    groups = module.method.groups(backbone)
-    listed = [id(p) for group in groups for p in group["params"]]  # type: ignore[attr-defined]
-    assert len(listed) == len(set(listed))
-    assert set(listed) == {id(p) for p in backbone.parameters() if p.requires_grad}
-    assert len({(group["lr_factor"], group["decay"]) for group in groups}) == len(groups)
-
-
-def test_learning_rate_factors_are_as_by_hand(backbone: Backbone, family: str) -> None:
-    found = factors(attached(backbone, image_lr_factor=3.0, text_lr_factor=0.1, layer_decay=0.5))
-    for side, own in (("image", 3.0), ("text", 0.1)):
-        blocks, head = TOWERS[family][side]
-        for name, factor in found.items():
-            if "logit" in name or name.startswith("visual.") != (side == "image"):
-                continue
-            from_output = 0 if name.startswith(head) else len(blocks) + 1
-            for i, start in enumerate(reversed(blocks), start=1):
-                from_output = i if name.startswith(start) else from_output
-            assert factor == pytest.approx(own * 0.5**from_output), name
-    assert {factor for name, factor in found.items() if name.startswith("logit")} == {1.0}
-
-
-def test_without_layer_decay_there_is_one_factor_for_each_tower(vit: Backbone) -> None:
-    found = factors(attached(vit, image_lr_factor=0.2))
-    assert {factor for name, factor in found.items() if name.startswith("visual.")} == {0.2}
-    assert {factor for name, factor in found.items() if not name.startswith("visual.")} == {1.0}
-
-
-def test_norms_biases_embeddings_and_scale_do_not_decay(backbone: Backbone) -> None:
-    module = attached(backbone)
-    decaying = {id(p) for group in module.method.groups(backbone) if group["decay"] for p in group["params"]}  # type: ignore[attr-defined]
-    for name, part in backbone.model.named_modules():
-        for key, p in part.named_parameters(recurse=False):
-            linear = isinstance(part, (nn.Linear, nn.Conv2d, nn.MultiheadAttention)) and "bias" not in key
-            assert (id(p) in decaying) == (linear or key in ("proj", "text_projection")), f"{name}.{key}"
-    optimizer = build_optimizer(partial(torch.optim.AdamW, lr=1.0, weight_decay=0.1), module.method.groups(backbone))
-    assert all(group["weight_decay"] == (0.1 if id(group["params"][0]) in decaying else 0) for group in optimizer.param_groups)
-
-
-# The scale
-
-
-def test_the_scale_learns_up_to_the_papers_hundred(vit: Backbone) -> None:
-    assert LOGIT_SCALE_MAX == 100
-    module = attached(vit)
-    before = vit.logit_scale.item()
-    step(module)
-    assert 0.001 < abs(vit.logit_scale.item() - before) < before
-    vit.model.logit_scale.data.fill_(5.0)  # e^5 is 148
-    module.method.after_step(vit)
-    assert vit.logit_scale.item() == pytest.approx(100, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [({"logit_scale_max": 50.0}, 50.0), ({"logit_scale_max": None}, 148.4132), ({"logit_scale": "frozen"}, 148.4132)],
-)
-def test_the_bound_of_the_scale_is_the_users(vit: Backbone, arguments: dict[str, Any], expected: float) -> None:
-    module = attached(vit, **arguments)
-    vit.model.logit_scale.data.fill_(5.0)
-    module.method.after_step(vit)
-    assert vit.logit_scale.item() == pytest.approx(expected, abs=1e-3)
 
 
 # Class rows
