@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from datasets import Dataset
 from PIL import Image
 
-from cliptune.data.columns import Columns, Split, detect
-from cliptune.data.features import is_vector
+from cliptune.data.columns import Columns, detect
+from cliptune.data.formats.features import is_vector
+from cliptune.data.formats.reading import SPLITS, Source
+from cliptune.data.formats.sources import open_source
 from cliptune.data.opening import fingerprint
-from cliptune.data.sources import SPLITS, Source, open_source
+from cliptune.data.split import Split
 from cliptune.errors import DataError, did_you_mean
 
 Label = str | int | None
@@ -71,7 +73,7 @@ class Table:
 
     def __init__(self, rows: Split, path: str) -> None:
         self.rows, self.path = rows, path
-        self.labelled = rows.columns.label is not None
+        self.labelled = rows.labels is not None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -95,9 +97,10 @@ class Table:
 class _Pictures(Split):
     """A split in which a row may lack its image."""
 
-    def _image(self, value: Any) -> bytes | str:
+    def image_of(self, value: Any) -> bytes | str:
+        """No bytes, where there is no image."""
         lacks = not (value.get("bytes") or value.get("path")) if isinstance(value, dict) else not value
-        return b"" if lacks else super()._image(value)
+        return b"" if lacks else super().image_of(value)
 
 
 def open_tables(path: str, split: str | None) -> list[Files | Table]:
@@ -159,7 +162,7 @@ def _files(rows: Split) -> Files | None:
 
 
 def _label(rows: Split, label: str | None) -> Label:
-    return label if label is None or rows.labels_are_text else int(label)
+    return label if label is None or (rows.labels is not None and rows.labels.are_text) else int(label)
 
 
 def stamp(path: str) -> str:

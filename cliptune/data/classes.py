@@ -1,15 +1,12 @@
 """The classes of a data set: their names, their numbers, and the texts around them."""
 
-import json
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from cliptune.data.columns import Split
-from cliptune.errors import ConfigError, DataError, did_you_mean
-
-TEMPLATE = "a photo of a {}."  # Radford et al. 2021, sec. 3.1.4
+from cliptune.data.split import Split
+from cliptune.data.texts.text_files import read_list
+from cliptune.errors import DataError, did_you_mean
 
 
 class Classes(NamedTuple):
@@ -30,28 +27,29 @@ def name_classes(splits: Sequence[Split], given: list[str] | None) -> Classes:
     Raises:
         DataError: labels and names do not fit each other.
     """
-    labelled = [split for split in splits if split.columns.label]
+    labelled = [split.labels for split in splits if split.labels]
+    said = any(split.has_captions for split in splits if split.labels)
     if not labelled:
         if given:
             raise DataError("class_names are set, but the data has no label column. Set label_column, or leave class_names out.")
         return Classes([], {})
-    seen = list(dict.fromkeys(label for split in labelled for label in split.labels()))
-    if not all(split.labels_are_text for split in labelled):
-        return _counted(labelled, seen, given)
-    names = given or list(dict.fromkeys([*(labelled[0].label_names or []), *sorted(seen)]))
+    seen = list(dict.fromkeys(label for labels in labelled for label in labels.distinct()))
+    if not all(labels.are_text for labels in labelled):
+        return _counted(said, seen, given)
+    names = given or list(dict.fromkeys([*(labelled[0].names or []), *sorted(seen)]))
     odd = [label for label in seen if label not in names]
     if odd:
         raise DataError(f"label {odd[0]!r} is not among the class_names. {did_you_mean(odd[0], names)}")
     if len(names) == 1:
-        if any(split.columns.caption for split in labelled):
+        if said:
             return Classes([], {}, f"all labels are {names[0]!r}: not used")
         raise DataError(f"all labels are {names[0]!r}: there is nothing to tell apart. Set label_column to another column.")
     return Classes([as_words(name) for name in names], {name: i for i, name in enumerate(names)})
 
 
-def _counted(labelled: list[Split], seen: list[str], given: list[str] | None) -> Classes:
+def _counted(captions: bool, seen: list[str], given: list[str] | None) -> Classes:
     if not given:
-        if any(split.columns.caption for split in labelled):  # captions serve; numbers cannot be turned into words
+        if captions:  # captions serve; numbers cannot be turned into words
             return Classes([], {}, "labels are numbers without names: not used; set class_names to use them")
         raise numbers_without_names(seen)
     odd = [label for label in seen if not label.lstrip("-").isdigit() or not 0 <= int(label) < len(given)]
@@ -68,39 +66,34 @@ def numbers_without_names(labels: Sequence[str]) -> DataError:
     )
 
 
+def half_of(classes: Classes, which: str) -> Classes:
+    """The base or the new half of the classes, in their order, as CoCoOp's base-to-new protocol cuts them (Zhou et al. 2022, sec. 4.1).
+
+    Args:
+        classes: all.
+        which: `all`, `base` or `new`; where the number is odd, base has one more, as in CoOp's code.
+
+    Raises:
+        DataError: there are no two halves.
+    """
+    if which == "all":
+        return classes
+    if len(classes.names) < 2:
+        raise DataError(f"classes: {which} keeps half of the classes, and there are {len(classes.names)}. Take classes: all.")
+    middle = -(-len(classes.names) // 2)
+    first, last = (0, middle) if which == "base" else (middle, len(classes.names))
+    if last - first < 2:
+        raise DataError(f"classes: {which} is one class of {len(classes.names)}: there is nothing to tell apart. Take classes: all.")
+    number = {label: i - first for label, i in classes.number.items() if first <= i < last}
+    return Classes(classes.names[first:last], number, f"{last - first} of {len(classes.names)} classes: the {which} half")
+
+
 def as_words(label: str) -> str:
     """A label as it stands in a text: `black_cat` is a black cat."""
     return label.replace("_", " ")
 
 
-def checked_templates(templates: str | list[str]) -> list[str]:
-    """The templates as a list; ConfigError where one has no place for the class name."""
-    listed = [templates] if isinstance(templates, str) else list(templates)
-    for template in listed:
-        if "{}" not in template:
-            raise ConfigError(f"template {template!r} has no {{}} for the class name. Write it as {TEMPLATE!r}.")
-    if not listed:
-        raise ConfigError(f"templates is empty. Give at least one, such as {TEMPLATE!r}.")
-    return listed
-
-
 def read_names(given: str | list[str] | None) -> list[str] | None:
     """The class names that the user gave, from a list or a file; DataError for a file that holds no names."""
-    if isinstance(given, str):
-        file = Path(given).expanduser()
-        if not file.is_file():
-            raise DataError(f"class_names {given}: there is no such file. Give a list, or a file with a name per line.")
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            names = json.loads(text) if file.suffix.lower() == ".json" else lines
-        except UnicodeDecodeError:
-            raise DataError(f"class_names {given}: the file is no UTF-8 text. Save it as UTF-8.") from None
-        except json.JSONDecodeError as error:
-            raise DataError(f"class_names {given}: the file is no JSON: {error}. Write a list of names.") from None
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise DataError(
-                f"class_names {given}: the file holds no list of names. Write a JSON list, or a text file with a name per line."
-            )
-        given = names
-    return None if given is None else [unicodedata.normalize("NFC", name) for name in given]
+    names = read_list(given, "class_names", "name") if isinstance(given, str) else given
+    return None if names is None else [unicodedata.normalize("NFC", name) for name in names]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cliptune.data.words import (
+from cliptune.data.texts.words import (
     ARTICLES,
     ATTRIBUTES,
     BEFORE_NOUNS,

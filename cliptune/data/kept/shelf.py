@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from cliptune.data.locks import held
-from cliptune.data.shelf_files import KEY_BYTES, ROWS, ShelfFiles
-from cliptune.data.table import RowTable
+from cliptune.data.kept.locks import held
+from cliptune.data.kept.shelf_files import KEY_BYTES, ROWS, ShelfFiles
+from cliptune.data.kept.table import RowTable
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cliptune.data.locks import acquire, held
-from cliptune.data.shelf import WAY_OUT, Shelf, lock_file
-from cliptune.data.shelf_files import ABOUT, FILES, KEY_BYTES, KEYS, USED, remove, size_of
+from cliptune.data.kept.locks import acquire, held
+from cliptune.data.kept.shelf import WAY_OUT, Shelf, lock_file
+from cliptune.data.kept.shelf_files import ABOUT, FILES, KEY_BYTES, KEYS, USED, remove, size_of
 from cliptune.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cliptune.data.locks import Hold, acquire
+from cliptune.data.kept.locks import Hold, acquire
 from cliptune.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ class RowTable:
             numbers = np.asarray(numbers)
             numbers = numbers if numbers.size else numbers.astype(np.int64)
         return torch.from_numpy(self._rows[np.atleast_1d(self._numbers[numbers])])
+
+    def row(self, number: int) -> np.ndarray:
+        """The row of one item, [*shape], where it lies: nothing is read before it is looked at, and it must not be written to."""
+        found: np.ndarray = self._rows[self._numbers[number]]
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_rows", "_hold")}

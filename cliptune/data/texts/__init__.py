@@ -1,0 +1,1 @@
+"""What is made of words before they are tokens."""
