@@ -1,0 +1,98 @@
+"""The way from zero-shot to adapted, scored: what a share of what was learned wins on validation, and what it costs on the guards.
+
+WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", sec. 3), for every method that has a straight way back.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from cliptune.adapted import AdaptedCLIP
+from cliptune.audit import evaluating
+from cliptune.backbone import SCALES
+from cliptune.blend import SHARES, Blend, folds, way_of
+from cliptune.data.images import ImageTextData
+from cliptune.errors import ExportError
+from cliptune.fixed import Fixed, Room
+from cliptune.guards import Guards, speaks_of
+
+NEAREST = "; of equals the one nearest to zero-shot"
+
+
+def alpha_curve(
+    model: AdaptedCLIP, data: ImageTextData, guards: Guards | None = None, images: int = 1000, balanced: bool = False
+) -> tuple[dict[str, Any] | None, str]:
+    """Score the blends of a model with the CLIP that it was; the model is then as it was before.
+
+    Several processes all call it, each with the whole model, and meet in it.
+
+    Args:
+        model: adapted.
+        data: set up, that it was adapted to.
+        guards: open, to be scored too.
+        images: of validation at most, always the same ones; guards have their own number.
+        balanced: whether the guards have a say in which share is chosen.
+
+    Returns:
+        Plain data: `shares` from 0 to 1; `validation`, the score at each of them, and `monitor`, the metric that it is; `guards`, their
+        scores by name; `images` that were scored, by name; `chosen`, a share, by the `rule`. Or None, and why there is no such curve.
+    """
+    try:
+        way = way_of(model)
+    except ExportError as error:
+        return None, str(error).removesuffix(" Leave --blend out.")
+    fixed = {"validation": Fixed(data, ("validation",), images, Room(), "validation"), **(guards.fixed if guards else {})}
+    still = _still(way)
+    found: dict[str, list[float]] = {name: [] for name in fixed}
+    metrics, counts = {}, {}
+    with evaluating(way.model.backbone):
+        for put in way.states:
+            put()
+            for name, one in fixed.items():
+                known = {*still, "classes"} if "text" in still and not speaks_of(way.model.method, one.classes.names) else still
+                said = one.score(way.model.backbone, way.model.method, known)
+                found[name].append(said.score)
+                metrics[name], counts[name] = said.metric, said.images
+    way.set(1.0)
+    told: dict[str, Any] = {"shares": list(SHARES), "validation": found.pop("validation"), "monitor": metrics["validation"]}
+    weighed, rule = told["validation"], f"best {told['monitor']} on validation{NEAREST}"
+    if balanced and found:
+        kept = [fmean(scores) for scores in zip(*found.values(), strict=True)]
+        weighed = [(won + left) / 2 for won, left in zip(told["validation"], kept, strict=True)]
+        rule = f"best mean of {told['monitor']} on validation and the guards' mean score{NEAREST}"
+    chosen = max(SHARES, key=lambda share: (weighed[SHARES.index(share)], -share))
+    return {**told, "guards": found, "images": counts, "chosen": chosen, "rule": rule}, ""
+
+
+def lines_of(told: dict[str, Any], run: Path, form: str = "open_clip") -> list[str]:
+    """Say which share is chosen, what it has that the adapted model has not, and how to get it.
+
+    Args:
+        told: by `alpha_curve`.
+        run: the run's folder.
+        form: that the model can be exported to.
+    """
+    chosen, shares = told["chosen"], told["shares"]
+    parts = {f"validation {told['monitor']}": told["validation"], **{f"guard {name}": scores for name, scores in told["guards"].items()}}
+    there = ", ".join(f"{name} {_at(scores, shares, chosen):.4f} ({scores[-1]:.4f} adapted)" for name, scores in parts.items())
+    lines = [f"of {len(shares)} blends of zero-shot and adapted, share {chosen:g} is chosen ({told['rule']}): {there}"]
+    if 0 < chosen < 1:
+        lines.append(f"export it:  cliptune export {run} --format {form} --blend {chosen:g}")
+    return lines
+
+
+def format_of(model: AdaptedCLIP) -> str:
+    """The name of an export that can be made of a blend."""
+    return "open_clip" if folds(model.method) else "classifier"
+
+
+def _at(scores: Sequence[float], shares: Sequence[float], share: float) -> float:
+    return scores[list(shares).index(share)]
+
+
+def _still(way: Blend) -> set[str]:
+    """The towers that are the same at every share."""
+    changed = [name for name in way.before if name.startswith("backbone.") and not name.endswith(SCALES)]
+    images = [name for name in changed if name.startswith("backbone.model.visual.")]
+    return ({"image"} if not images else set()) | ({"text"} if len(images) == len(changed) else set())
