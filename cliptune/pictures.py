@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import logging
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,29 @@ def draw_curves(folder: Path) -> None:
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(folder / "curves.png", dpi=120)
+    plt.close(figure)
+
+
+def draw_blends(shares: Sequence[float], series: Mapping[str, Sequence[float]], marked: Mapping[str, float], file: Path) -> None:
+    """Draw scores between zero-shot and adapted.
+
+    Args:
+        shares: of what was learned, from 0 to 1.
+        series: scores at each of them, by what they are of; validation first, then guards.
+        marked: shares to point out, by what they are.
+        file: a PNG to write.
+    """
+    figure, axis = plt.subplots(figsize=(6, 3.6), constrained_layout=True)
+    styles = zip((PLAIN, WRONG, RIGHT, "#8e44ad", "#b8860b"), "os^Dv", strict=True)
+    for (label, scores), (colour, marker) in zip(series.items(), cycle(styles), strict=False):
+        axis.plot(shares, scores, color=colour, marker=marker, markersize=4, label=label)
+    for (label, share), line in zip(marked.items(), cycle((":", "--")), strict=False):
+        axis.axvline(share, color=FAINT, linestyle=line, label=label)
+    axis.set(xlabel="share of what was learned (0: zero-shot, 1: adapted)", ylabel="score")
+    axis.set_ylim(bottom=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axis.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2, fontsize=8)
+    figure.savefig(file, dpi=120)
     plt.close(figure)
 
 
