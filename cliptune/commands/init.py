@@ -1,0 +1,171 @@
+"""`cliptune init`: looks at somebody's images and writes the config to begin with, each line with its reason."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cliptune.call import call
+from cliptune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cliptune.doctor.report import Report
+
+BACKBONE = "ViT-B-16-quickgelu"
+PRETRAINED = "openai"
+EPOCHS = 10
+SHOWN = 8  # class names
+
+
+def run(words: list[str]) -> None:
+    """Run `init`."""
+    from cliptune.launch import _cause, quiet
+
+    quiet()
+    try:
+        call("init", words, init)
+    except Exception as error:
+        ours = _cause(error)
+        if ours is None:
+            raise
+        raise ours from None
+
+
+def init(
+    *, path: str = "", output: Path | None = None, name: str = BACKBONE, pretrained: str = "", images: int = 500, overwrite: bool = False
+) -> None:
+    """Look at the data, and write a config with what is recommended for it.
+
+    Args:
+        path: of the images, as `data.path`.
+        output: the config; where not given, the data's name with `.yaml`, here.
+        name: of the backbone; `nano` needs no network.
+        pretrained: its weights; `openai` for the usual backbone.
+        images: that zero-shot is measured on, at most.
+        overwrite: write over a config that is there.
+
+    Raises:
+        ConfigError: nothing to look at, or a file that would be written over.
+        DataError: what is at the path cannot be used.
+    """
+    import yaml
+
+    from cliptune.commands.doctor import examine
+
+    if not path:
+        raise ConfigError("init lacks --path. Give a folder of images or a table: cliptune init --path my_images/")
+    file = output or Path(f"{_stem(path)}.yaml")
+    if file.exists() and not overwrite:
+        raise ConfigError(f"init: {file} is there already. Give another --output, or --overwrite.")
+    if images < 1:
+        raise ConfigError(f"init --images is {images}, but must be 1 or more. Take 500.")
+    weights = pretrained or (PRETRAINED if name == BACKBONE else "")
+    backbone = {"name": name, **({"pretrained": weights} if weights else {})}
+    with tempfile.TemporaryDirectory() as folder:
+        begun = Path(folder) / f"{_stem(path)}.yaml"
+        begun.write_text(yaml.safe_dump(_begun(path, backbone)), encoding="utf-8")
+        try:
+            report, _ = examine(["--config", str(begun)], images)
+        except ConfigError as error:
+            if name == "nano" or "cannot be built" not in str(error):
+                raise
+            raise ConfigError(f"{error} Or give --name nano, which needs no network.") from None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(written(report, _begun(path, backbone), file), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"init cannot write {file}: {error.strerror or error}. Give another --output.") from None
+    for line in seen(report):
+        print(line)
+    for problem in report.problems:
+        if problem.level != "note":
+            print(f"! {problem.title}. {problem.way}")
+    print(f"\nconfig: {file}\nnext:  cliptune fit --config {file}")
+    print(f"       cliptune doctor --config {file} --open    all that was found, with pictures")
+
+
+def written(report: "Report", begun: dict[str, Any], file: Path) -> str:
+    """The config: what was seen, how to go on, and each key with its reason.
+
+    Args:
+        report: of the doctor.
+        begun: the config that the doctor was asked of.
+        file: where it will lie.
+    """
+    from cliptune.doctor.fixed import fixed_config
+
+    head = [f"# {begun['data']['path']}, as cliptune init saw it:", *(f"#   {line}" for line in seen(report))]
+    head += [
+        f"#   cliptune fit --config {file}      adapt: scores before and after, a run folder in runs/",
+        f"#   cliptune test --config {file} --ckpt_path best",
+        "# Every key that is not here is at its default: cliptune fit --help, docs/data.md. Comments say why a key is what it is.",
+    ]
+    told = [replace(one, value=_short(one.value), current=None) if one.apply else one for one in report.recommendations]
+    body = fixed_config(begun, told, begun, file.stem).splitlines()
+    while body and body[0].startswith("#"):
+        body.pop(0)
+    return "\n".join([*head, *(_told(line) for line in body)]) + "\n"
+
+
+def seen(report: "Report") -> list[str]:
+    """What the data is, in a few lines."""
+    found, zero = report.findings, report.zero
+    lines = [", ".join(f"{split.rows:,} images of {name}" for name, split in found.splits.items())]
+    names = found.classes.names
+    if names:
+        more = f", ... {len(names):,} in all" if len(names) > SHOWN else ""
+        lines.append(f"{len(names):,} classes: {', '.join(names[:SHOWN])}{more}")
+    if found.captions.source == "captions" and found.captions.count:
+        lines.append(f"{found.captions.count:,} captions")
+    lines += found.notes
+    if zero.classes is not None and zero.classes.classes:
+        lines.append(
+            f"zero-shot {zero.backbone}: top-1 {zero.classes.top1:.3f} on {zero.images:,} images; guessing {zero.classes.chance:.3f}"
+        )
+    if zero.retrieval is not None and "recall@10_text_to_image" in zero.retrieval.recall:
+        recall = zero.retrieval.recall["recall@10_text_to_image"]
+        lines.append(f"zero-shot {zero.backbone}: text to image R@10 {recall:.3f} among {zero.retrieval.images:,} images")
+    return lines
+
+
+COMMENTS = {
+    "seed_everything": "of everything that is random; --seeds [1,2,3] tells the spread",
+    "  backbone": "what is pretrained; `nano` to try it without network",
+    "  path": "a folder, a table, or several: docs/data.md",
+    "  templates": "texts around a class name: say what your images are",
+    "trainer": "more where validation still rises",
+}
+
+
+def _told(line: str) -> str:
+    """A line of the config with what its key is for, where nothing is said of it yet."""
+    key = line.partition(":")[0]
+    return f"{line} # {COMMENTS[key]}" if key in COMMENTS and not line.endswith(":") else line
+
+
+def _short(value: Any) -> Any:
+    """A class without arguments as its name."""
+    from cliptune.doctor.settings import arguments_of, class_of
+
+    named = isinstance(value, dict) and str(value.get("class_path", "")).startswith("cliptune.")
+    return class_of(value) if named and not arguments_of(value) else value
+
+
+def _begun(path: str, backbone: dict[str, Any]) -> dict[str, Any]:
+    """The config before anybody has looked."""
+    return {
+        "seed_everything": 1,
+        "model": {
+            "backbone": backbone,
+            "method": "Full",
+            "objective": "Contrastive",
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-5, "weight_decay": 0.1}},
+        },
+        "data": {"path": path, "templates": ["a photo of a {}."], "batch_size": 8},
+        "trainer": {"max_epochs": EPOCHS},
+    }
+
+
+def _stem(path: str) -> str:
+    name = Path(path.rstrip("/")).name.partition(".")[0]
+    return name or "own"
