@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from cliptune.backbone import Backbone
+from cliptune.data.texts.templates import TEMPLATE, read_templates, shared_templates
 from cliptune.errors import ConfigError, DataError
-from cliptune.images import SUFFIXES, decode, from_pil
+from cliptune.images import SUFFIXES
 from cliptune.index import Index
 from cliptune.methods.base import ClassRows, ClassTexts, Method
 
 ImageLike = str | Path | bytes | Image.Image | Tensor
-TEMPLATE = "a photo of a {}."
-MOST_PLACES = 8  # of a class name in a text, when its template is read off: 2^8 ways
 
 
 class Classes(NamedTuple):
@@ -42,14 +40,15 @@ class Hit(NamedTuple):
 class AdaptedCLIP:
     """A model that a run left behind; `cliptune.load` makes it. Several threads may use it at once: the towers take turns.
 
-    >>> import cliptune
-    >>> from PIL import Image
-    >>> model = cliptune.load("nano")
-    >>> model.encode_texts(["a red square", "a blue square"]).shape
-    torch.Size([2, 256])
-    >>> said = model.classify([Image.new("RGB", (64, 64), "red")] * 3, ["red", "blue"])
-    >>> said.probabilities.shape, said.class_names
-    (torch.Size([3, 2]), ['red', 'blue'])
+    Examples:
+        >>> import cliptune
+        >>> from PIL import Image
+        >>> model = cliptune.load("nano")
+        >>> model.encode_texts(["a red square", "a blue square"]).shape
+        torch.Size([2, 256])
+        >>> said = model.classify([Image.new("RGB", (64, 64), "red")] * 3, ["red", "blue"])
+        >>> said.probabilities.shape, said.class_names
+        (torch.Size([3, 2]), ['red', 'blue'])
 
     Args:
         backbone: with what was learned.
@@ -105,7 +104,7 @@ class AdaptedCLIP:
         listed: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
         rows = []
         for i in range(0, len(listed), self.batch_size):
-            pixels = [self.backbone.preprocess.eval(_pixels(image)) for image in listed[i : i + self.batch_size]]
+            pixels = [self.backbone.preprocess.eval(self._pixels(image)) for image in listed[i : i + self.batch_size]]
             rows.append(self.encode_pixels(torch.stack(pixels)))
         return torch.cat(rows) if rows else torch.empty(0, self.backbone.config["embed_dim"])
 
@@ -144,7 +143,8 @@ class AdaptedCLIP:
         Args:
             images: see `encode_images`.
             class_names: any words; those that the model was adapted to where not given.
-            templates: texts around a class name, `{}` its place; those of the adaptation where not given.
+            templates: texts around a class name, `{}` its place, or a known list (`imagenet`, `simple`); where not given, the texts that
+                the model was adapted with, and for names that it does not know its templates, or CLIP's own in place of descriptions.
 
         Raises:
             ConfigError: no class names are given, and the model was adapted without; or a template has no `{}`.
@@ -189,38 +189,27 @@ class AdaptedCLIP:
         scores, numbers = opened.search(row, k, exact)
         return [Hit(opened.paths[int(number)], float(score)) for score, number in zip(scores[0], numbers[0], strict=True)]
 
+    def _pixels(self, image: Any) -> Tensor:
+        if isinstance(image, Tensor):
+            if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
+                raise DataError(f"a tensor {list(image.shape)} of {image.dtype} is no image. Give uint8 pixels [3, H, W], of 0 to 255.")
+            return image
+        if not isinstance(image, (str, Path, bytes, Image.Image)):
+            raise DataError(f"a {type(image).__name__} is no image. Give a path, the bytes of a file, a Pillow image or a uint8 tensor.")
+        return self.backbone.preprocess.decode(image)
+
     def _classes(self, class_names: Sequence[str] | str | None, templates: str | Sequence[str] | None) -> tuple[list[str], list[list[str]]]:
-        if class_names is None and templates is None and self.class_names:
-            return self.class_names, self.class_texts
         names = [class_names] if isinstance(class_names, str) else list(self.class_names if class_names is None else class_names)
         if not names:
             raise ConfigError("classify has no class_names, and this model was adapted without classes. Give class_names.")
-        if templates is None:
-            chosen = [_template(self.class_names, texts) for texts in zip(*self.class_texts, strict=True)] or [TEMPLATE]
-        else:
-            chosen = [templates] if isinstance(templates, str) else list(templates)
-        odd = [template for template in chosen if "{}" not in template]
-        if odd or not chosen:
-            raise ConfigError(f"template {odd[0] if odd else ''!r} has no {{}} for the class name. Write it as {TEMPLATE!r}.")
+        own = dict(zip(self.class_names, self.class_texts, strict=True))
+        if templates is None and own.keys() >= set(names):
+            return names, [own[name] for name in names]
+        chosen = self._templates() if templates is None else read_templates(templates, files=False)
         return names, [[template.replace("{}", name) for template in chosen] for name in names]
 
-
-def _template(names: list[str], texts: Sequence[str]) -> str:
-    """Read a template off the classes' texts; where a name is a word of the template too, the other classes tell which is which."""
-    for name, text in sorted(zip(names, texts, strict=True), key=lambda pair: len(pair[0]), reverse=True):
-        first, *rest = text.split(name)
-        for places in product(("{}", name), repeat=len(rest) if len(rest) <= MOST_PLACES else 0):
-            template = first + "".join(place + piece for place, piece in zip(places, rest, strict=False))
-            if all(template.replace("{}", other) == said for other, said in zip(names, texts, strict=True)):
-                return template
-    return TEMPLATE
-
-
-def _pixels(image: Any) -> Tensor:
-    if isinstance(image, Tensor):
-        if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
-            raise DataError(f"a tensor {list(image.shape)} of {image.dtype} is no image. Give uint8 pixels [3, H, W], of 0 to 255.")
-        return image
-    if not isinstance(image, (str, Path, bytes, Image.Image)):
-        raise DataError(f"a {type(image).__name__} is no image. Give a path, the bytes of a file, a Pillow image or a uint8 tensor.")
-    return from_pil(image) if isinstance(image, Image.Image) else decode(image)
+    def _templates(self) -> list[str]:
+        """Those that it was adapted with, as told or read off the texts; CLIP's own where these are descriptions."""
+        if told := self.about.get("templates"):
+            return list(told)
+        return shared_templates(self.class_names, self.class_texts) or [TEMPLATE]

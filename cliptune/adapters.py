@@ -1,6 +1,7 @@
 """peft's low-rank adapters on open_clip's towers: putting them in, merging them, and peft's own folder on disk.
 
 A tower's attention must be split (`attention.split`), so that all that is adapted is a Linear or a convolution of its own.
+peft is imported where it is used: it brings accelerate and much of transformers, which no other run needs.
 """
 
 import json
@@ -9,12 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
-from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +20,10 @@ from cliptune.archive import is_name
 from cliptune.distributed import unsharded
 from cliptune.errors import CheckpointError
 
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME = "adapter_config.json", "adapter_model.safetensors"  # as peft.utils.constants has them
 ADAPTER = "default"  # peft's name of an only adapter
 START = "start"  # a frozen second one, which takes PiSSA's start off again
 WRAPPED = "base_model.model."  # what peft's folder puts before each name
@@ -39,6 +41,8 @@ def pattern(names: Iterable[str]) -> str:
 
 def layers(model: nn.Module) -> dict[str, Any]:
     """The adapted layers by name."""
+    from peft.tuners.lora import LoraLayer
+
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
@@ -48,12 +52,14 @@ def learning(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad and name.startswith(starts)}
 
 
-def inject(model: nn.Module, config: LoraConfig) -> None:
+def inject(model: nn.Module, config: "LoraConfig") -> None:
     """Put the adapters in; the base weights keep their bits.
 
     PiSSA (Meng et al. 2024, eq. 2 to 5) takes the principal part out of the base weights. Here they stay, and a frozen product takes
     it off: W - B0 A0 + B A is the same function, and so is the gradient of A and B.
     """
+    from peft import LoraConfig, inject_adapter_in_model
+
     if config.init_lora_weights != "pissa":
         inject_adapter_in_model(config, model, ADAPTER)
         _follow(model)
@@ -80,7 +86,7 @@ def _follow(model: nn.Module) -> None:
         layer.train(layer.get_base_layer().training)
 
 
-def _weights(config: LoraConfig) -> str:
+def _weights(config: "LoraConfig") -> str:
     return rf"({config.target_modules})\.weight"
 
 
@@ -112,6 +118,11 @@ def drift(layer: Any) -> Tensor:
     return (unsharded(magnitude[ADAPTER].weight).reshape(-1, 1) / length * changed - weight.flatten(1)).square().sum()
 
 
+def norm_below(layer: Any) -> Tensor:
+    """The Frobenius norm of the weight below an adapted layer, a scalar."""
+    return unsharded(layer.get_base_layer().weight).norm()
+
+
 def _product(layer: Any, name: str) -> Tensor:
     """The change of the weight that one adapter makes, in the weight's shape."""
     a, b = unsharded(layer.lora_A[name].weight), unsharded(layer.lora_B[name].weight)
@@ -126,11 +137,13 @@ def merge(model: nn.Module) -> None:
         setattr(model.get_submodule(above), last, layer.get_base_layer())
 
 
-def save(model: nn.Module, config: LoraConfig, folder: str | Path) -> None:
+def save(model: nn.Module, config: "LoraConfig", folder: str | Path) -> None:
     """Write the adapter as peft does: plain peft loads it on an open_clip model whose attention is split.
 
     PiSSA's two products are written as one of twice the rank, which needs no changed base weights.
     """
+    from peft import LoraConfig, get_peft_model_state_dict
+
     state = {key: value.detach().cpu() for key, value in get_peft_model_state_dict(model, adapter_name=ADAPTER).items()}
     if config.init_lora_weights == "pissa":
         start = get_peft_model_state_dict(model, adapter_name=START)
@@ -142,12 +155,14 @@ def save(model: nn.Module, config: LoraConfig, folder: str | Path) -> None:
     save_file({f"{WRAPPED}{key}": value.contiguous() for key, value in state.items()}, Path(folder) / SAFETENSORS_WEIGHTS_NAME)
 
 
-def read(folder: str | Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+def read(folder: str | Path) -> tuple["LoraConfig", dict[str, Tensor]]:
     """Read an adapter folder of peft's.
 
     Raises:
         CheckpointError: a file is missing, or is not what it should be.
     """
+    from peft import LoraConfig
+
     files = [Path(folder) / name for name in (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME)]
     for file in files:
         if not file.is_file():
@@ -186,6 +201,8 @@ def put(model: nn.Module, state: dict[str, Tensor]) -> None:
     Raises:
         CheckpointError: keys are missing, unknown, or of another shape; peft itself would pass over them.
     """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
     ours = get_peft_model_state_dict(model, adapter_name=ADAPTER)
     odd = {
         "lacks": sorted(ours.keys() - state.keys()),

@@ -54,15 +54,15 @@ def audit(backbone: Backbone, tower: str, adapters: dict[str, nn.Parameter]) -> 
 
 
 @contextmanager
-def evaluating(backbone: Backbone) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Without dropout, whose draws differ from call to call."""
-    before = {module: module.training for module in backbone.modules()}
-    backbone.eval()
+    before = {part: part.training for part in module.modules()}
+    module.eval()
     try:
         yield
     finally:
-        for module, training in before.items():
-            module.training = training
+        for part, training in before.items():
+            part.training = training
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cliptune import towers as T
 from cliptune.described import Described
+from cliptune.images import colour
 from cliptune.preprocess import Preprocess, normalize
 from cliptune.pretrained import check_image_size, checked_tag, create, load_file, model_config, resolve, tokenizer_of
 
@@ -33,9 +34,10 @@ class Backbone(Described, nn.Module):
             `random` to start from scratch. Empty for names that bring their own weights.
         image_size: pixels of a side, where it shall differ from the pretrained size; the positional embedding is interpolated.
         patch_dropout: share of the image patches left out in training (Li et al. 2023, FLIP); the model's own where not given.
+        background: the colour seen through transparent pixels of images: a name, or `#rrggbb` in quotes.
 
     Raises:
-        ConfigError: unknown name, tag or file; weights of another architecture or activation; a size that the patch does not divide.
+        ConfigError: unknown name, tag, file or colour; weights of another architecture or activation; a size that no patch divides.
     """
 
     model: Any  # an open_clip model, which is typed by no common class
@@ -48,8 +50,10 @@ class Backbone(Described, nn.Module):
         pretrained: str | None = None,
         image_size: int | None = None,
         patch_dropout: float | None = None,
+        background: str = "white",
     ) -> None:
         super().__init__()
+        colour(background)  # before weights are read
         self.name, self.pretrained = name, pretrained
         source, weights = resolve(name, pretrained)
         config = model_config(source)
@@ -62,7 +66,8 @@ class Backbone(Described, nn.Module):
             self._reshape(name, torch.Size([1]))
         self.config = config
         self.causal = _is_causal(self.towers()["text"])
-        self.preprocess = Preprocess(dict(open_clip.get_model_preprocess_cfg(self.model)), tokenizer_of(source), trim=self.causal)
+        about = dict(open_clip.get_model_preprocess_cfg(self.model))
+        self.preprocess = Preprocess(about, tokenizer_of(source), trim=self.causal, background=background)
         for key in ("mean", "std"):
             value = torch.tensor(self.preprocess.config[key], dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(key, value, persistent=False)

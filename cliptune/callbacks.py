@@ -1,5 +1,6 @@
 """What goes on beside training: the progress that people see, the clock, and the watch over validation."""
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -7,11 +8,16 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from torch import Tensor
 
 from cliptune.distributed import world
 from cliptune.errors import ConfigError, TrainingError, did_you_mean
+from cliptune.guards import told
+from cliptune.module import AdaptModule
 
-FALL = 0.05  # a fall of fewer points than this is noise on small validation sets
+BALANCED = "val/balanced"
+FALL = 0.05  # a fall of no more than this is none,
+ERRORS = 3.0  # nor one of no more standard errors of a share of so few images: few shots may have a dozen
 
 
 class Watch:
@@ -19,7 +25,7 @@ class Watch:
 
     Args:
         monitor: the metric that picks the best checkpoint: `val/score`, which is top-1 where there are classes and mean recall else;
-            or any that is logged, such as `val/recall@1_text_to_image`.
+            `balanced`, the mean of that and of the guards' mean score; or any that is logged, such as `val/recall@1_text_to_image`.
         patience: evaluations without a better one before training stops; null to go on to the end.
         floor: training ends with an error when validation falls below this share of zero-shot; 0 for never.
     """
@@ -27,11 +33,32 @@ class Watch:
     def __init__(self, monitor: str = "val/score", patience: int | None = 10, floor: float = 0.5) -> None:
         if not 0 <= floor <= 1:
             raise ConfigError(f"watch: floor {floor} is not in 0..1. It is a share of zero-shot: take 0.5.")
-        self.monitor, self.patience, self.floor = monitor, patience, floor
+        if monitor.startswith("test"):
+            raise ConfigError(
+                f"watch: monitor {monitor} would choose the model on the test split, whose score would then say nothing. "
+                f"Take val{monitor.removeprefix('test')}."
+            )
+        self.monitor, self.patience, self.floor = BALANCED if monitor == "balanced" else monitor, patience, floor
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the guards have a say in which checkpoint is best."""
+        return self.monitor == BALANCED
+
+    def check(self, guarded: bool) -> None:
+        """Refuse to balance against nothing.
+
+        Raises:
+            ConfigError: with the way out.
+        """
+        if self.balanced and not guarded:
+            raise ConfigError(
+                "watch: monitor balanced weighs validation against guards, and there is none. Set guard: [PATH], or monitor: val/score."
+            )
 
     def callbacks(self, folder: str) -> list[Callback]:
         """The checkpoints `best`, with what use needs, and `last`, to go on from, in the folder; and early stopping."""
-        best = Kept(dirpath=folder, filename="best", monitor=self.monitor, mode="max", save_weights_only=True, enable_version_counter=False)
+        best = Best(dirpath=folder, filename="best", monitor=self.monitor, mode="max", save_weights_only=True, enable_version_counter=False)
         last = Kept(dirpath=folder, filename="last", save_on_train_epoch_end=True, every_n_epochs=1, enable_version_counter=False)
         stop = [EarlyStopping(self.monitor, mode="max", patience=self.patience)] if self.patience is not None else []
         return [*stop, best, last]
@@ -50,6 +77,35 @@ class Kept(ModelCheckpoint):
         return str(Path(str(self.dirpath), Path(path).name)) if path else path
 
 
+class Best(Kept):
+    """The best by its metric; among equals that with the lower cross-entropy on validation.
+
+    Few images of validation are soon all right, and the first checkpoint that has them right is hardly trained.
+    """
+
+    nll = -math.inf  # of the one that is kept, where the data has classes
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """Whether the model is better than the kept one; all processes know the same metrics."""
+        nll = float(trainer.callback_metrics.get("val/nll", math.nan))
+        found = super().check_monitor_top_k(trainer, current)
+        kept = self.best_k_models.get(self.kth_best_model_path)
+        if not found and kept is not None and current is not None and float(current) == float(kept):
+            found = nll < self.nll
+        if found:
+            self.nll = nll
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """With what equals are told apart by."""
+        return {**super().state_dict(), "nll": self.nll}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Older checkpoints do not know it: there the first of equals stays."""
+        super().load_state_dict(state_dict)
+        self.nll = state_dict.get("nll", -math.inf)
+
+
 class Floor(Callback):
     """Ends training when validation falls far below zero-shot: the learning rate is wrong, and going on would hide it.
 
@@ -62,18 +118,24 @@ class Floor(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare with zero-shot, where that is known."""
-        known = [name for name in trainer.callback_metrics if name.startswith("val/")]
+        known = [name for name in trainer.callback_metrics if name.startswith(("val/", "guard/"))]
         if self.monitor not in known:
             raise ConfigError(f"watch: monitor {self.monitor} is no metric of this data. {did_you_mean(self.monitor, known)}")
         if trainer.state.fn != "fit" or trainer.sanity_checking or not self.zero_shot:
             return
-        score = float(trainer.callback_metrics["val/score"])
-        if score < self.floor * self.zero_shot and self.zero_shot - score > FALL:
+        score, images = float(trainer.callback_metrics["val/score"]), _images(pl_module)
+        noise = ERRORS * math.sqrt(self.zero_shot * (1 - self.zero_shot) / images)
+        if score < self.floor * self.zero_shot and self.zero_shot - score > max(FALL, noise):
             raise TrainingError(
                 f"validation fell to {score:.3f}, from {self.zero_shot:.3f} zero-shot (epoch {trainer.current_epoch + 1}). "
                 "Lower the learning rate: 1e-5 or less for full fine-tuning of a real CLIP. The best checkpoint is kept; "
                 "watch.floor: 0 goes on regardless."
             )
+
+
+def _images(module: L.LightningModule) -> int:
+    """That the last validation was of."""
+    return max(module.evaluated["val"]["images"], 1) if isinstance(module, AdaptModule) else 1
 
 
 class Clock(Callback):
@@ -116,16 +178,19 @@ class Clock(Callback):
 
 
 class Bar(RichProgressBar):
-    """Lightning's rich bar with images/s and the current metric."""
+    """Lightning's rich bar with images/s, the current metric, and what the guards lost."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, floor: Floor) -> None:
         super().__init__(leave=False)
-        self.clock = clock
+        self.clock, self.floor = clock, floor
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """Loss, images/s and score instead of a version number."""
+        """Loss, images/s, score and guards instead of a version number."""
         found = super().get_metrics(trainer, pl_module)
         found.pop("v_num", None)
+        if isinstance(pl_module, AdaptModule) and pl_module.guards and "val/score" in trainer.callback_metrics:
+            found["val/score"] = told(float(trainer.callback_metrics["val/score"]), self.floor.zero_shot)
+            found.update({f"guard {name}": text for name, text in pl_module.guards.progress().items()})
         if self.clock.images:
             found["images/s"] = round(self.clock.images_per_second)
         return found
@@ -134,21 +199,24 @@ class Bar(RichProgressBar):
 class Lines(Callback):
     """One plain line per evaluation, where no terminal shows a bar."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, clock: Clock, floor: Floor) -> None:
+        self.clock, self.floor = clock, floor
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print epoch, loss, score and speed."""
+        """Print epoch, loss, score, guards and speed; behind scores, how far they are from zero-shot."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         metrics = trainer.callback_metrics
         loss = metrics.get("train/loss")
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", f"loss {float(loss):.4f}" if loss is not None else ""]
-        parts += [f"validation {float(metrics['val/score']):.4f}", f"{self.clock.images_per_second:.0f} images/s"]
+        parts.append(f"validation {told(float(metrics['val/score']), self.floor.zero_shot, digits=4)}")
+        if isinstance(pl_module, AdaptModule):
+            parts += [f"guard {name} {text}" for name, text in pl_module.guards.progress().items()]
+        parts.append(f"{self.clock.images_per_second:.0f} images/s")
         if trainer.is_global_zero:
             print("  ".join(part for part in parts if part), flush=True)
 
 
-def progress(clock: Clock) -> Callback:
+def progress(clock: Clock, floor: Floor) -> Callback:
     """The bar on a terminal, lines elsewhere."""
-    return Bar(clock) if sys.stdout.isatty() else Lines(clock)
+    return Bar(clock, floor) if sys.stdout.isatty() else Lines(clock, floor)

@@ -128,6 +128,13 @@ def check_fits(checkpoint: dict[str, Any], module: AdaptModule) -> None:
         CheckpointError: naming the part or the tensors that differ.
     """
     check_parts(checkpoint, module)
+    theirs, ours = list(checkpoint["cliptune"]["class_names"]), module.classes.names
+    if module.method.bound_to_classes and theirs != ours:
+        raise CheckpointError(
+            f"the checkpoint learned {len(theirs)} classes ({_listed(theirs)}), and the data has {len(ours)} ({_listed(ours)}): what "
+            f"{type(module.method).__name__} learns is of its own classes alone. Give their data, or adapt with LoRA, Full or prompts "
+            "that classes share."
+        )
     check_state(checkpoint["state_dict"], learned_state(module.method, module.objective, module.backbone))
 
 
@@ -240,6 +247,10 @@ def _difference(theirs: dict[str, Any] | None, ours: dict[str, Any]) -> str:
     before, now = completed(theirs)["arguments"], ours["arguments"]
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     return ", ".join(f"{key} {_shown(before.get(key))}, not {_shown(now.get(key))}" for key in changed[:3])
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
 
 
 def _shown(value: Any) -> str:

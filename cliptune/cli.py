@@ -25,21 +25,29 @@ import cliptune.objectives.sum  # noqa: F401 - the parser knows a class by its s
 from cliptune.backbone import Backbone
 from cliptune.callbacks import Clock, Floor, Watch, progress
 from cliptune.checkpoint import check_goes_on, check_parts, read
+from cliptune.course import Chosen, check_choice, fit_honestly, take
 from cliptune.data.images import ImageTextData
 from cliptune.devices import allow_tf32, check_strategy, default_precision
-from cliptune.errors import CheckpointError, ConfigError
+from cliptune.errors import ConfigError
+from cliptune.evaluate import Bias, Evaluate
 from cliptune.extension import Extension, extended_epochs
+from cliptune.guard_sets import guard_sets
+from cliptune.guards import Guards
 from cliptune.logs import ResumableCSVLogger
+from cliptune.measuring import Measures
 from cliptune.module import AdaptModule
 from cliptune.optim import Schedule
 from cliptune.parse_errors import shorten
-from cliptune.processes import SameFolder, is_main, tell, together
+from cliptune.phases import Phases
+from cliptune.processes import SameFolder, is_main, together
 from cliptune.run import Run, refittable
 from cliptune.safe_io import SafeCheckpointIO, restoring
+from cliptune.scores import Scores
 from cliptune.stopping import Stopping
-from cliptune.summary import Scores, conclude
+from cliptune.summary import conclude
+from cliptune.unreadable import Unreadable
 
-set_parsing_settings(subclasses_disabled=[Backbone, Schedule, Run, Watch])
+set_parsing_settings(subclasses_disabled=[Backbone, Schedule, Run, Watch, Evaluate, Bias])
 
 TRAINER_DEFAULTS = {
     "devices": 1,
@@ -49,6 +57,7 @@ TRAINER_DEFAULTS = {
     "use_distributed_sampler": False,  # Order knows its own place
     "log_every_n_steps": 10,
 }
+TOP = ("seed_everything", "seeds", "guard")  # keys outside of sections
 
 
 class Parser(LightningArgumentParser):
@@ -63,7 +72,7 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
         """Raise what the parser would print 60 lines for."""
-        keys = {action.dest for parser in self.made for action in parser._actions if "." in action.dest or action.dest == "seed_everything"}
+        keys = {action.dest for parser in self.made for action in parser._actions if "." in action.dest or action.dest in TOP}
         raise ConfigError(shorten(message, keys, self.configs)) from ex
 
 
@@ -76,7 +85,7 @@ class AdaptCLI(LightningCLI):
     def __init__(self, words: Sequence[str], name: str) -> None:
         self.name = name
         self.started = time.perf_counter()
-        self.zero_shot: dict[str, float] = {}
+        self.phases = Phases(self.started)
         self.resumed = False
         super().__init__(
             AdaptModule,
@@ -94,8 +103,18 @@ class AdaptCLI(LightningCLI):
         """Add the run and the watch, and hand on what the backbone and the objective know."""
         parser.add_class_arguments(Run, "run")
         parser.add_class_arguments(Watch, "watch")
+        parser.add_class_arguments(Evaluate, "evaluation")
+        parser.add_argument(
+            "--guard",
+            type=list[str | dict[str, Any]] | dict[str, Any] | str | None,
+            default=None,
+            help="held-out sets on which is seen what is forgotten: a path, a map (docs/forgetting.md), or a list of these",
+        )
         parser.add_argument(
             "--extend", type=int | None, default=None, help="epochs more for an ended run, with a schedule of their own (fit)"
+        )
+        parser.add_argument(
+            "--seeds", type=list[int] | None, default=None, help="a run for each of these, and mean and spread of all (fit)"
         )
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("model.preprocess", "data.preprocess", apply_on="instantiate")
@@ -126,6 +145,9 @@ class AdaptCLI(LightningCLI):
         """Make the run folder, and the trainer that writes into it."""
         self.run = self._get(self.config_init, "run")
         check_strategy(self._get(self.config_init, "trainer")["strategy"])
+        check_choice(_listed(self._get(self.config_init, "trainer")["callbacks"]))
+        self.model.guards = Guards(guard_sets(self._get(self.config_init, "guard")))
+        self._get(self.config_init, "watch").check(bool(self.model.guards))
         wanted = self._get(self.config_init, "ckpt_path")
         fitting, extend = self.subcommand == "fit", self._get(self.config_init, "extend")
         if extend is not None and (not fitting or wanted is None or extend < 1):
@@ -147,15 +169,20 @@ class AdaptCLI(LightningCLI):
             self.run.create()
             self.run.write_config(self.resolved)
         watch: Watch = self._get(self.config_init, "watch")
-        self.clock, self.floor = Clock(), Floor(watch)
-        callbacks: list[Any] = [SameFolder(self.run), self.clock, progress(self.clock)]
+        self.evaluation: Evaluate = self._get(self.config_init, "evaluation")
+        self.watch = watch
+        self.clock, self.floor, self.unreadable = Clock(), Floor(watch), Unreadable(self.run)
+        callbacks: list[Any] = [SameFolder(self.run), Measures(self.evaluation), self.unreadable]
+        callbacks += [self.clock, progress(self.clock, self.floor)]
         if fitting:
-            callbacks += [Stopping(self.run), self.floor, *watch.callbacks(str(self.run.folder / "checkpoints"))]
+            callbacks += [Stopping(self.run), Chosen(self.run), self.floor, *watch.callbacks(str(self.run.folder / "checkpoints"))]
         trainer_config = dict(self._get(self.config_init, "trainer", default={}))
         if extend is not None:
             trainer_config["max_epochs"] = extended_epochs(checkpoint, extend)
             self.model.schedule_start = int(checkpoint["global_step"])
             callbacks.append(Extension())
+        if self.model.method.solves:
+            trainer_config["check_val_every_n_epoch"] = 1  # it is done in one
         metrics = ResumableCSVLogger(self.run.folder)
         if self.resumed and is_main():
             metrics.keep_until(int(checkpoint["global_step"]))
@@ -163,7 +190,7 @@ class AdaptCLI(LightningCLI):
         if trainer_config.get("precision") is None:
             trainer_config["precision"] = default_precision(str(trainer_config.get("accelerator", "auto")))
         allow_tf32()
-        own = trainer_config.pop("callbacks", None) or []
+        own = _listed(trainer_config.pop("callbacks", None))
         plugins = [SafeCheckpointIO(), *_listed(trainer_config.pop("plugins", None))]
         extra: dict[str, Any] = {"logger": loggers} if trainer_config.get("logger") in (None, True) else {}
         if not sys.stdout.isatty():
@@ -174,29 +201,9 @@ class AdaptCLI(LightningCLI):
     def fit(self, **kwargs: Any) -> None:
         """Score zero-shot, train, score the best checkpoint, and write down what was won."""
         with self.run.tidy(), together(self.trainer):
-            self._fit(kwargs.get("ckpt_path"))
-
-    def _fit(self, checkpoint: str | None) -> None:
-        trainer, module, data = self.trainer, self.model, self.datamodule
-        scores = Scores()
-        if self.run.baseline:
-            loggers = trainer.loggers
-            if self.resumed:  # metrics.csv has the baseline already
-                trainer.loggers = []
-            scores.zero_shot = self._score("zero-shot")
-            trainer.loggers = loggers
-            self.floor.zero_shot = scores.zero_shot.get("val/score")
-        began = time.perf_counter()
-        with restoring(checkpoint):
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        scores.seconds = time.perf_counter() - began
-        best = self.run.folder / "checkpoints" / "best.ckpt"
-        if not best.is_file():
-            raise CheckpointError(f"no checkpoint was written to {best}: training had no validation. Set trainer.max_epochs to 1 or more.")
-        module.load_learned(best)
-        scores.adapted = self._score("adapted")
-        if is_main():
-            conclude(self, scores, best)
+            scores, best = fit_honestly(self, kwargs.get("ckpt_path"))
+            if is_main():
+                conclude(self, scores, best)
 
     def validate(self, **kwargs: Any) -> None:
         """Score on the validation split."""
@@ -208,16 +215,15 @@ class AdaptCLI(LightningCLI):
 
     def _evaluate(self, command: str, checkpoint: str | None) -> None:
         scores = Scores()
+        state = scores.zero_shot if checkpoint is None else scores.adapted
+        self.model.untouched = checkpoint is None
         began = time.perf_counter()
-        with self.run.tidy(), together(self.trainer), restoring(checkpoint):
+        with self.phases.of(command), self.run.tidy(), together(self.trainer), restoring(checkpoint):
             found = getattr(self.trainer, command)(
                 self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True, verbose=False
             )[0]
+            take(self, command, state, found)
         scores.seconds = time.perf_counter() - began
-        if checkpoint is None:
-            scores.zero_shot = found
-        else:
-            scores.adapted = found
         if is_main():
             conclude(self, scores, Path(checkpoint) if checkpoint else None)
 
@@ -226,17 +232,10 @@ class AdaptCLI(LightningCLI):
         from cliptune.predictions import write_predictions
 
         checkpoint = kwargs.get("ckpt_path")
+        self.model.untouched = checkpoint is None
         with self.run.tidy(), together(self.trainer), restoring(checkpoint):
             batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
             write_predictions(self.run.folder, batches or [], self.model.classes.names)
-
-    def _score(self, what: str) -> dict[str, float]:
-        """Validation and test metrics of the module as it stands."""
-        tell(f"scoring {what} ...")
-        found: dict[str, float] = {}
-        for command in (self.trainer.validate, self.trainer.test):
-            found.update(command(self.model, datamodule=self.datamodule, verbose=False)[0])
-        return found
 
 
 def _listed(value: Any) -> list[Any]:

@@ -12,9 +12,8 @@ from torch import Tensor
 from cliptune import attention
 from cliptune import towers as T
 from cliptune.audit import evaluating
-from cliptune.data.cache import Encoder
 from cliptune.data.images import ImageTextData
-from cliptune.described import plain
+from cliptune.data.kept.cache import Encoder
 from cliptune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -34,10 +33,12 @@ def see_once(module: AdaptModule, data: ImageTextData, stage: str) -> None:
     frozen = module.frozen
     whole = {name: count > len(T.blocks(module.backbone.towers()[name])) for name, count in frozen.items()}
     data.once = module.method.solves
+    if data.once and data.stream is not None:
+        raise ConfigError("LinearProbe: solver lbfgs needs all rows at once, and a stream is read as it comes. Use solver: sgd.")
     if data.views == "auto" and whole["image"]:
         data.views = 0
     if data.vectors:
-        _check_vectors(module, data, whole["image"])
+        check_vectors(module, data, whole["image"])
     if not data.cache:
         return
     module.to(module.trainer.strategy.root_device)
@@ -45,11 +46,13 @@ def see_once(module: AdaptModule, data: ImageTextData, stage: str) -> None:
     images = _images(module, None if whole["image"] else frozen["image"]) if sees else None
     texts = _texts(module) if whole["text"] else None
     for split in STAGES[stage]:
+        if split == "train" and data.stream is not None:  # its rows are not known before they come
+            continue
         if images is not None or texts is not None:
             data.see(split, images, texts)
 
 
-def _check_vectors(module: AdaptModule, data: ImageTextData, frozen: bool) -> None:
+def check_vectors(module: AdaptModule, data: ImageTextData, frozen: bool) -> None:
     """Refuse rows where images are needed, and rows of another CLIP."""
     if not frozen:
         kind = type(module.method).__name__
@@ -69,7 +72,7 @@ def _images(module: AdaptModule, blocks: int | None) -> Encoder:
     else:
         encode = lambda images: backbone.enter_image(images, blocks)  # noqa: E731
     pixels = torch.zeros(1, 3, *backbone.preprocess.size, dtype=torch.uint8)
-    about = {"preprocess": plain(backbone.preprocess.config), "blocks": blocks}
+    about = {"preprocess": backbone.preprocess.about_images(), "blocks": blocks}
     return _encoder(module, "image", encode, pixels, about, "image_rows" if blocks is None else "image_inner")
 
 

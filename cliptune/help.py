@@ -11,6 +11,12 @@ cliptune adapts a pretrained CLIP to a domain that it knows badly.
   cliptune search INDEX WORDS       find images in it, by words or by an image
   cliptune export MODEL             for open_clip, transformers, ONNX, peft, torch: proven, with a model card
   cliptune soup RUN RUN ...         the average of several runs' weights
+  cliptune sweep --config FILE      several methods, numbers of shots and seeds on the same images; which method is worth it
+  cliptune compare RUN RUN ...      runs side by side: which is best, how sure that is, on which classes, at what cost
+  cliptune report RUN               a run as a page: before and after, what was forgotten, where it errs
+  cliptune init --path IMAGES       look at your images, and write a config for them, each line with its reason
+  cliptune recipes list|show|copy   templates to start from: medical, art, games, your own
+  cliptune doctor --config FILE     look at the data before training: what is wrong, zero-shot, and what config fits
   cliptune cache list|clear         rows of frozen towers that are kept for later runs
 
   cliptune COMMAND --help           the keys that people set
@@ -22,27 +28,25 @@ Try it:  cliptune fit --config digits      (the bundled nano CLIP on handwritten
 
 _DATA = """\
 data
-  --data.path PATH              digits, a parquet/CSV/TSV/JSON-lines file, a folder of images, or a hub id
+  --data.path PATH              digits, a folder of images, a table (parquet, CSV, JSON lines, ...), COCO JSON, tar shards, or a hub id
   --data.batch_size N           pairs of a step (64)
   --data.image_column NAME      found by itself; likewise caption_column, label_column, split_column
   --data.class_names FILE       names for labels that are numbers: a list, or a file with a name per line
-  --data.templates TEXTS        texts around a class name, {} its place ('a photo of a {}.')
-  --data.crop_scale [A,B]       share of the area that a training view keeps ([0.9, 1.0])
-  --data.shots N                images of each class that training sees (all)
-  --data.views V                fresh training views each epoch, 0 for evaluation's, or K drawn once (auto)
+  --data.templates TEXTS        texts around a class name ('a photo of a {}.'), or imagenet (80 of them), simple; data.descriptions FILE
+  --data.text PHRASE            captions made of columns: "a {label} on the {localization}"; what is missing is left out
+  --data.long_text HOW          truncate, sample_sentence or split_mean, of texts longer than the context (truncate)
+  --data.transform PRESET       what training does to images: clip, photo, medical, pixel_art, document (clip)
+  --data.sampler HOW            shuffle, balanced, weighted, distinct (no class twice in a batch), pk (shuffle)
+  --data.shots N                images of each class that training sees (all); a list of them: shots_column, shots_file
   --data.cache B                keep what frozen towers give on disk (true)
-  --data.swaps N                hard negatives made of each caption by words that change places (0)
-  --data.workers N              processes that decode images (cores less one)
 """
 
 _MODEL = """\
 model
   --model.backbone.name NAME    an open_clip architecture, local-dir:FOLDER, hf-hub:OWNER/NAME, or nano
   --model.backbone.pretrained W an open_clip tag, a .pt or .safetensors file, or random
-  --model.backbone.image_size N pixels, where other than pretrained
   --model.method NAME           Full, LoRA, LinearProbe or PromptTuning; its arguments are --model.method.ARGUMENT
-  --model.objective NAME        Contrastive or Sigmoid (captions or class texts), CrossEntropy (classes), or a Sum with what keeps
-                                old knowledge: docs/objectives.md
+  --model.objective NAME        Contrastive, Sigmoid, CrossEntropy (classes), or a Sum with what keeps knowledge: docs/objectives.md
 """
 
 _RUN = """\
@@ -54,6 +58,12 @@ run
   --seed_everything N           of everything that is random (0)
 """
 
+_MEASURES = """\
+what is measured
+  --guard PATHS                 other data on which is seen, at each evaluation, what is forgotten: docs/forgetting.md
+  --evaluation.composition swap word order; --evaluation.bias.column NAME, --evaluation.crops 5, ...: docs/evaluation.md
+"""
+
 _TRAIN = """\
 training
   --model.optimizer.lr LR       learning rate (1e-5: right for fine-tuning a real CLIP, low for nano)
@@ -61,10 +71,11 @@ training
   --trainer.max_epochs N        passes over the training split
   --model.chunk_size N          run towers N images or texts at a time: the gradient of the whole batch in the memory of a chunk
   --trainer.precision P         32-true, bf16-mixed, ... (bf16-mixed where the hardware has it)
-  --trainer.accelerator A       auto, cpu, gpu
   --config scale/ddp            all devices of this machine, as a second config; also scale/fsdp, scale/multinode: docs/scale.md
+  --watch.monitor METRIC        that picks the checkpoint: val/score, any val/..., or balanced: validation and guards (val/score)
   --watch.patience N            evaluations without a better one before stopping (10)
   --watch.floor X               stop when validation falls below this share of zero-shot (0.5)
+  --seeds [1,2,3]               a run for each seed, and mean and spread of their test scores; what has ended is not run again
   --extend N                    N epochs more for the ended run of --ckpt_path, with a schedule of their own
 Ctrl-C and SIGTERM end training after the step under way, with a checkpoint that goes on exactly there.
 """
@@ -74,6 +85,7 @@ def _screen(command: str, what: str, ckpt: str, training: bool = False) -> str:
     parts = [f"cliptune {command} --config FILE [--KEY VALUE ...]\n{what}\n", _DATA, _MODEL]
     if training:
         parts.append(_TRAIN)
+    parts.append(_MEASURES)
     parts.append(_RUN.format(ckpt=ckpt))
     return (
         "\n".join(parts)
@@ -118,6 +130,63 @@ cliptune predict --config FILE --ckpt_path best --config scale/ddp; every key of
 """,
 }
 COMMANDS = tuple(SCREENS)  # those with a config, which have --help-all too
+SCREENS["doctor"] = """\
+cliptune doctor --config FILE [--KEY VALUE ...] [--write FILE] [--open]
+Looks at the data of a config before anything is trained on it: unreadable and odd files, copies and copies across splits, classes, sizes,
+texts, what zero-shot says, how far the data lies from what the backbone knows; and recommends a config, with reasons. Config and keys are
+those of cliptune fit.
+
+  --output FOLDER               where doctor.html and doctor.json go (runs/doctor-NAME)
+  --write FILE                  the config with what is recommended, each change with its reason: cliptune fit --config FILE runs it
+  --open                        open the page in the browser
+  --zero-shot N                 images of train and validation that zero-shot is measured on (2000); test is left for the end
+
+What each number means, and what it rests on: docs/doctor.md.
+"""
+SCREENS["sweep"] = """\
+cliptune sweep --config FILE [--methods NAMES] [--shots 1,4,16,all] [--seeds 1,2,3] [--KEY VALUE ...]
+Runs a recipe by several methods, with several numbers of images of each class and several seeds, all on the same images; ends with a table,
+pictures, and a sentence that says which method is worth it. Config and keys are those of cliptune fit.
+
+  --methods NAMES               all, or of full, flyp, lora, linear_probe, linear_probe_zero, prompt_tuning, lora_contrastive; or a YAML
+                                file with entries of your own (all)
+  --shots LIST                  images of each class that training sees (1,2,4,8,16,all)
+  --seeds LIST                  a run for each of these (the recipe's seeds, or 1,2,3)
+  --jobs N                      runs that go on at a time, which share the cores (1)
+  --devices LIST                GPUs that runs are spread over, such as 0,1
+  --output FOLDER               where all goes (runs/NAME-sweep): sweep.html, sweep.json, sweep.csv, accuracy.png, forgetting.png, cells/
+  --keep WHICH                  checkpoints of runs that have ended: best, all or none (best)
+
+The same command again goes on: what has ended is not run again, what was cut off goes on where it stood. A failed run does not stop the
+others; it is listed with its reason, and the status is 1. What each method is, and how one is recommended: docs/sweep.md.
+"""
+SCREENS["init"] = """\
+cliptune init --path IMAGES [--output FILE] [--KEY VALUE ...]
+Looks at your images as the doctor does, asks nothing that it can see, and writes a config that fits them, each key with its reason.
+
+  --path IMAGES                 a folder of images, a table, COCO JSON, a hub id: what data.path takes
+  --output FILE                 the config (the data's name with .yaml, in this folder)
+  --name NAME                   of the backbone (ViT-B-16-quickgelu; nano needs no network)
+  --pretrained TAG              its weights (openai)
+  --images N                    of train and validation that zero-shot is measured on (500); test is left for the end
+  --overwrite                   write over FILE
+
+Then: cliptune fit --config FILE. All that was found, with pictures: cliptune doctor --config FILE --open
+"""
+SCREENS["recipes"] = """\
+cliptune recipes list
+cliptune recipes show NAME
+cliptune recipes copy NAME [FOLDER]
+Whole configs to start from, for data of a kind: medical, art, games, your own. Their cards say what the data is, its licence, what it
+costs, and what was measured.
+
+  list                          data sets and their recipes
+  show NAME                     a recipe (ham10000/lora), or the card of a data set (ham10000) or domain (medical)
+  copy NAME [FOLDER]            a recipe, or all of a data set or domain, as files of your own to change (a folder of that name here)
+
+They run by name: cliptune fit --config ham10000/lora. With --config ham10000/offline on top they run on the bundled nano and
+../shared/data, without network.
+"""
 SCREENS["cache"] = """\
 cliptune cache list
 cliptune cache clear [--older-than DAYS]
@@ -161,6 +230,28 @@ one of them (Wortsman et al. 2022, "Model soups"), scores it on the first run's 
 
   --greedy                      take a run in only where validation does not fall by it, best runs first
   --output FOLDER               where to (runs/soup)
+"""
+SCREENS["compare"] = """\
+cliptune compare RUN RUN ... [--metric NAME] [--output FOLDER] [--open]
+Lays runs side by side: scores with intervals, which are best for certain and which by chance, who wins on which class, and what each
+cost; from their folders alone, without model or data. Prints a table, and writes compare.html, compare.csv and classes.csv.
+
+  RUN                           a run folder, the folder of fit --seeds, or a folder that holds such: cliptune compare runs
+  --metric NAME                 what they are compared on, such as test/top1, test/mean_per_class, test/recall (test/top1, else test/recall)
+  --output FOLDER               where to (compare, beside the first run)
+  --open                        open the page in the browser
+
+Zero-shot is a row of its own. Tests are paired: on the same images, image by image. What they say, and what not: docs/compare.md.
+"""
+SCREENS["report"] = """\
+cliptune report RUN [--open] [--output FILE]
+Writes a run as one page that needs no other file: before and after with intervals, what was won and what was forgotten, learning curves,
+classes, confusion, calibration, images that the model is wrong about, retrieval, what was learned, what it cost, and how to run it again.
+It is a function of the run folder alone, without model or data; every fit writes it at its end (run.report: false turns that off).
+
+  RUN                           a run folder
+  --output FILE                 the .html file to write (report.html in the run folder)
+  --open                        open the page in the browser
 """
 SCREENS["index"] = f"""\
 cliptune index MODEL IMAGES ... --output INDEX

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import cliptune
-from cliptune.data.shelf_files import ROWS, size_of
+from cliptune.data.kept.shelf_files import ROWS, size_of
 from cliptune.errors import CheckpointError, ConfigError, DataError
 from cliptune.nearest import HINT, fits_codes, has_faiss, nearest, read_codes, unit_rows
 

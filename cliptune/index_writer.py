@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 import cliptune
-from cliptune.data.locks import acquire
-from cliptune.data.shelf_files import ABOUT, KEY_BYTES, KEYS, ROWS, ShelfFiles, remove, size_of
-from cliptune.data.store import digest
+from cliptune.data.kept.locks import acquire
+from cliptune.data.kept.shelf_files import ABOUT, KEY_BYTES, KEYS, ROWS, ShelfFiles, remove, size_of
+from cliptune.data.kept.store import digest
 from cliptune.errors import DataError
 from cliptune.index import CODES, DRAFT, FORMAT, INDEX, NAMES, Index, mapped, needs_codes, read_about
 from cliptune.nearest import BLOCK, HINT, has_faiss, unit_rows, write_codes

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cliptune.data.sources import READERS
+from cliptune.data.formats.reading import READERS
 from cliptune.errors import ConfigError, DataError, did_you_mean
 from cliptune.image_sources import Files, Label, Table, open_tables, stamp
 from cliptune.image_sources import Item as Item

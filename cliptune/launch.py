@@ -12,10 +12,12 @@ import yaml
 
 from cliptune import errors
 from cliptune.cli import AdaptCLI, Parser
+from cliptune.data.workers import lost
 from cliptune.errors import CliptuneError, ConfigError, did_you_mean
 from cliptune.parse_errors import check_config
 from cliptune.processes import is_main
-from cliptune.run import shipped_config, shipped_configs
+from cliptune.seeds import asked_seeds, run_seeds
+from cliptune.shipped import shipped_config, shipped_configs, shipped_recipes
 
 DEFAULTS = {"method": "Full", "objective": "Contrastive"}
 
@@ -24,15 +26,44 @@ def run(words: Sequence[str]) -> None:
     """Run one command; errors of the user come out as `CliptuneError`."""
     quiet()
     try:
-        found, configs = with_configs(list(words))
-        Parser.made, Parser.configs = [], configs
-        found = with_defaults(found, configs)
-        AdaptCLI(["--help" if word == "--help-all" else word for word in found], Path(configs[0]).stem if configs else words[0])
+        seeds = asked_seeds(*with_configs(list(words)))
+        if seeds is None or "--help-all" in words:
+            AdaptCLI(*prepared(words))
+        else:
+            run_seeds(list(words), seeds, resolved)
     except Exception as error:
         ours = _cause(error)
         if ours is None:
             raise
         raise ours from None
+
+
+def prepared(words: Sequence[str]) -> tuple[list[str], str]:
+    """The command line as the parser reads it, and the name of the run where it gives none."""
+    found, configs = with_configs(list(words))
+    Parser.made, Parser.configs = [], configs
+    found = with_defaults(found, configs)
+    return ["--help" if word == "--help-all" else word for word in found], Path(configs[0]).stem if configs else words[0]
+
+
+class _Resolving(AdaptCLI):
+    """A fit that stops before anything is made of its config."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only that one, since parsers take time to build."""
+        return {"fit": AdaptCLI.subcommands()["fit"]}
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run nothing."""
+
+
+def resolved(words: Sequence[str]) -> str:
+    """The config that a fit would run with, as it would write it into the run folder."""
+    return _Resolving(*prepared(words)).resolved
 
 
 def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
@@ -57,8 +88,9 @@ def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
         if not path.is_file():
             found = shipped_config(value)
             if found is None:
+                known = [*shipped_configs(), *("/".join(recipe.split("/")[-2:]) for recipe in shipped_recipes())]
                 near = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-                raise ConfigError(f"config {value}: there is no such file. {did_you_mean(value, [*near, *shipped_configs()])}")
+                raise ConfigError(f"config {value}: there is no such file. {did_you_mean(value, [*near, *known])}")
             path = found
         words[i if equals else i + 1] = f"{flag}={path}" if equals else str(path)
         check_config(path)
@@ -88,6 +120,8 @@ def _cause(error: BaseException | None) -> CliptuneError | None:
             return kind(text[2].strip())
         if isinstance(error, CliptuneError):
             return error
+        if (found := lost(error)) is not None:
+            return found
         error = error.__cause__ or error.__context__
     return None
 

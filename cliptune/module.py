@@ -1,10 +1,9 @@
-"""`AdaptModule`: wires backbone, method, objective and data, logs, and saves only what learned."""
+"""`AdaptModule`: wires backbone, method, objective and data, trains, and saves only what learned; how it is scored: `scoring.py`."""
 
 import logging
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
@@ -22,14 +21,15 @@ from cliptune.frozen import see_once
 from cliptune.methods.base import ClassRows, ClassTexts, Method
 from cliptune.objectives.base import Objective, StepRows
 from cliptune.optim import Schedule, build_optimizer, build_schedule
-from cliptune.rows import Epoch, image_rows, step_rows, text_rows
+from cliptune.rows import Epoch, step_rows
+from cliptune.scoring import Scoring
 from cliptune.shard import load, shard
 from cliptune.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
 
-class AdaptModule(L.LightningModule):
+class AdaptModule(Scoring):
     """Adapts a CLIP: training, evaluation and what is saved, for every method and objective.
 
     Args:
@@ -70,7 +70,7 @@ class AdaptModule(L.LightningModule):
         self.method.chunk_size = chunk_size
         self.teacher: Teacher | None = None
         self.classes = ClassTexts([], [], backbone.preprocess)
-        self.has_captions = False
+        self.has_captions = self.several = False
         self.seed = torch.initial_seed() % 2**32
         self.base_fingerprint = backbone.fingerprint()
         self.automatic_optimization = not self.method.solves
@@ -79,9 +79,7 @@ class AdaptModule(L.LightningModule):
         self._attached = False
         self._proof: str | None = None
         self.sharded = False
-        self.evaluated: dict[str, dict[str, int]] = {}  # by split: images and texts that its metrics are of
         self._epoch = Epoch()
-        self._eval_class_rows: ClassRows | None = None
         self._constant_class_rows: Tensor | None = None
 
     @property
@@ -104,7 +102,7 @@ class AdaptModule(L.LightningModule):
         classes = None
         if data is not None:
             classes = ClassTexts(data.class_names, data.class_texts, self.preprocess, getattr(data, "templates", ()))
-            self.has_captions = data.has_captions
+            self.has_captions, self.several = data.has_captions, getattr(data, "several", False)
         if "classes" in self.objective.needs and not classes:
             raise DataError(
                 f"{type(self.objective).__name__} needs class labels, and the data has none. Set label_column, or use Contrastive."
@@ -114,6 +112,8 @@ class AdaptModule(L.LightningModule):
             if self.device_mesh is not None:
                 data.cache = False  # a sharded tower runs on all devices at once, and not for one that lacks some rows
             see_once(self, data, stage)
+            if stage in ("fit", "validate"):
+                self.guards.open(self, data)
         if self._proof is None and (stage == "fit" or self.device_mesh is not None):  # sharded weights cannot be moved one by one
             self._proof = self.method.audit(self.backbone)
         if stage == "fit" and self._proof:
@@ -141,7 +141,9 @@ class AdaptModule(L.LightningModule):
             self.frozen = self.method.frozen(self.backbone)
             prepare(self.backbone, self.activation_checkpointing, self.compiled)
             self._attached = True
-        self.evaluation = Evaluation(len(self.classes), self.has_captions)
+        if self.several and self.method.solves:
+            raise ConfigError("solver lbfgs solves for one class an image, and the data has images of several. Take solver: steps.")
+        self.evaluation = Evaluation(len(self.classes), self.has_captions, self.several, self.keep_rows)
 
     def configure_model(self) -> None:
         """Shard, once, where the strategy is `ModelParallelStrategy`."""
@@ -212,55 +214,6 @@ class AdaptModule(L.LightningModule):
         """Take the step, and keep parameters within the method's bounds, before anything is saved."""
         super().optimizer_step(*args, **kwargs)
         self.method.after_step(self.backbone)
-
-    def on_validation_epoch_start(self) -> None:
-        """Compute the class rows once per evaluation, not once per batch."""
-        self.prepare_evaluation()
-
-    @torch.no_grad()
-    def prepare_evaluation(self) -> None:
-        """Compute the class rows."""
-        self._eval_class_rows = self.method.class_rows(self.backbone, self.classes) if self.classes else None
-
-    on_test_epoch_start = on_validation_epoch_start
-    on_predict_epoch_start = on_validation_epoch_start
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch of `EvalView`."""
-        self._evaluate(batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch of `EvalView`."""
-        self._evaluate(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log `val/top1`, `val/recall@...`, as far as the data has classes and captions."""
-        self._log_metrics("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log `test/...`."""
-        self._log_metrics("test")
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Probabilities over the classes [B, C] where there are classes, else the image rows [B, D]; and the row numbers."""
-        rows = image_rows(self, batch)
-        if self._eval_class_rows is None:
-            return {"row": batch["row"], "image_rows": rows}
-        logits = self.method.logits(self.backbone, rows, self._eval_class_rows)
-        return {"row": batch["row"], "probabilities": logits.softmax(dim=-1), "label": batch["label"]}
-
-    def _evaluate(self, batch: Batch) -> None:
-        rows = image_rows(self, batch)
-        logits = None if self._eval_class_rows is None else self.method.logits(self.backbone, rows, self._eval_class_rows)
-        texts = (text_rows(self, batch), batch["owner"]) if self.has_captions else None
-        self.evaluation.update(rows, logits, batch["label"], batch["row"], texts)
-
-    def _log_metrics(self, split: str) -> None:
-        found = self.evaluation.compute()
-        score = found.pop("score")
-        self.evaluated[split] = self.evaluation.evaluated
-        self.log_dict({f"{split}/{name}": value for name, value in found.items()}, prog_bar=False)
-        self.log(f"{split}/score", score, prog_bar=split == "val", logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only what learned, and the recipe to rebuild it."""

@@ -11,7 +11,7 @@ import yaml
 
 from cliptune.errors import ConfigError, did_you_mean
 
-SECTIONS = ("seed_everything", "model", "data", "trainer", "run", "watch", "ckpt_path")
+SECTIONS = ("seed_everything", "seeds", "model", "data", "trainer", "run", "watch", "evaluation", "guard", "ckpt_path")
 PARTS = {"model.method": "cliptune.methods.base.Method", "model.objective": "cliptune.objectives.base.Objective"}
 
 

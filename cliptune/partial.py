@@ -17,7 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cliptune.data.locks import Hold, acquire
+from cliptune.data.kept.locks import Hold, acquire
 from cliptune.errors import ConfigError, DataError
 from cliptune.whole import write_whole
 from cliptune.writers import Chunks, Write

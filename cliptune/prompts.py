@@ -7,7 +7,8 @@ hooks on the blocks put the image prompts in and take them off (Jia et al. 2022,
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count, product
+from itertools import count
+from math import sqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -19,25 +20,7 @@ from cliptune.preprocess import TRIM_MULTIPLE
 from cliptune.towers import blocks as blocks_of
 
 BEYOND = 256  # ids read past the context, so that a text that does not fit is seen and not cut
-MOST_PLACES = 8  # of a class name in its text, before a template is given up
 STAND_INS = ("x", "7")  # two names without a token in common: what texts with both share is the template
-
-
-def template_of(names: Sequence[str], texts: Sequence[str]) -> str:
-    """Read the template, with `{}` for the name, off the classes' texts.
-
-    Where a name is a word of the template too, the other classes tell which is which.
-
-    Raises:
-        ConfigError: no template gives all the texts.
-    """
-    name, text = min(zip(names, texts, strict=True), key=lambda pair: (pair[1].count(pair[0]), -len(pair[0])))
-    first, *rest = text.split(name) if name else [text]
-    for places in product(("{}", name), repeat=len(rest) if len(rest) <= MOST_PLACES else 0):
-        template = first + "".join(place + piece for place, piece in zip(places, rest, strict=False))
-        if "{}" in template and all(template.replace("{}", other) == said for other, said in zip(names, texts, strict=True)):
-            return template
-    raise ConfigError(f"PromptTuning: the text {text!r} of {name!r} is of no template that all classes share. Set data.templates.")
 
 
 class Prompts(NamedTuple):
@@ -210,6 +193,14 @@ def layout_of(tower: nn.Module) -> tuple[int, int]:
     if not hasattr(trunk, "blocks") or not hasattr(trunk, "num_prefix_tokens") or own:
         raise ConfigError(f"PromptTuning: image prompts need a ViT, and this image tower is a {type(trunk).__name__}. Use towers: text.")
     return trunk.num_prefix_tokens, trunk.embed_dim
+
+
+def new_prompts(tower: nn.Module, count: int, deep: bool) -> Tensor:
+    """Random image prompts [1 or blocks, N, W] for a ViT; a ConfigError where it is none."""
+    _, width = layout_of(tower)
+    patch = next(module for module in tower.modules() if isinstance(module, nn.Conv2d))
+    bound = sqrt(6 / (patch.weight[0].numel() + width))  # as VPT's published code, after Glorot and Bengio 2010, eq. 16
+    return torch.empty(len(blocks_of(tower)) if deep else 1, count, width, device=patch.weight.device).uniform_(-bound, bound)
 
 
 @contextmanager

@@ -8,12 +8,13 @@ import torch
 import yaml
 
 from cliptune.adapted import AdaptedCLIP
-from cliptune.data.classes import TEMPLATE
 from cliptune.data.images import ImageTextData
+from cliptune.data.texts.templates import TEMPLATE
 from cliptune.described import build
 from cliptune.errors import CliptuneError, DataError
-from cliptune.evaluation import Evaluation
+from cliptune.evaluation import Evaluation, Texts
 from cliptune.methods.base import ClassTexts
+from cliptune.rows import in_pieces
 
 BATCH = 64  # images at a time
 FEW = 2_000  # images, below which decoding takes less than starting processes for it
@@ -53,7 +54,7 @@ def other_data(path: str, model: AdaptedCLIP, templates: list[str] | None = None
         DataError: it cannot be read.
     """
     chosen = templates or TEMPLATE
-    return _opened(ImageTextData(path, templates=chosen, preprocess=model.backbone.preprocess, batch_size=1))
+    return _opened(ImageTextData(path, templates=chosen, preprocess=model.backbone.preprocess, batch_size=1, allow_outside=True))
 
 
 def score(model: AdaptedCLIP, data: ImageTextData, split: str) -> Score:
@@ -72,7 +73,7 @@ def scores(model: AdaptedCLIP, data: ImageTextData, split: str, states: Sequence
         states: each puts the model into one; the last one stays.
     """
     classes = ClassTexts(data.class_names, data.class_texts, model.backbone.preprocess, data.templates)
-    measured = [Evaluation(len(data.class_names), data.has_captions) for _ in states]
+    measured = [Evaluation(len(data.class_names), data.has_captions, data.several) for _ in states]
     class_rows = []
     for put in states:
         put()
@@ -84,9 +85,10 @@ def scores(model: AdaptedCLIP, data: ImageTextData, split: str, states: Sequence
             logits = None if of_classes is None else model.logits(rows, of_classes)
             texts = None
             if data.has_captions:
-                texts = (model.method.text_rows(model.backbone, batch["tokens"].to(model.device)).cpu(), batch["owner"])
-            evaluation.update(rows, logits, batch["label"], batch["row"], texts)
-    found = [{name: float(value) for name, value in evaluation.compute().items()} for evaluation in measured]
+                said = in_pieces(model.method.text_rows(model.backbone, batch["tokens"].to(model.device)).cpu(), batch)
+                texts = Texts(said, batch["owner"], batch["text_identity"])
+            evaluation.update(rows, logits, batch["label"], batch["row"], texts, batch.get("labels"))
+    found = [evaluation.compute() for evaluation in measured]
     return [Score(each, each.pop("score"), evaluation.evaluated) for each, evaluation in zip(found, measured, strict=True)]
 
 

@@ -12,22 +12,24 @@ from torch import Tensor
 from cliptune.backbone import Backbone
 from cliptune.chunks import in_chunks
 from cliptune.data.batches import Batch
+from cliptune.data.texts.long_text import mean_of_pieces
 from cliptune.distributed import gather_rows, sizes_of
 from cliptune.methods.base import LabelledRows
 from cliptune.objectives.base import StepRows
 
 if TYPE_CHECKING:
     from cliptune.module import AdaptModule
+    from cliptune.scoring import Scoring
 
 
-def image_rows(module: AdaptModule, batch: Batch) -> Tensor:
+def image_rows(module: Scoring, batch: Batch) -> Tensor:
     """[B, D], from as much as a frozen tower has given before."""
     if "image_rows" in batch:
         return batch["image_rows"]
-    return encoded_images(module, batch, module.backbone, lambda images: module.method.image_rows(module.backbone, images))
+    return encoded_images(module, batch, module.backbone, lambda images: module.speaker.image_rows(module.backbone, images))
 
 
-def encoded_images(module: AdaptModule, batch: Batch, backbone: Backbone, encode: Callable[[Tensor], Tensor]) -> Tensor:
+def encoded_images(module: Scoring, batch: Batch, backbone: Backbone, encode: Callable[[Tensor], Tensor]) -> Tensor:
     """[B, D], of the batch's pixels, or of what enters the first block that learns."""
     over = backbone.towers()["image"]
     if "image_inner" in batch:
@@ -36,26 +38,32 @@ def encoded_images(module: AdaptModule, batch: Batch, backbone: Backbone, encode
     return in_chunks(encode, batch["images"], module.chunk_size, over=over)
 
 
-def text_rows(module: AdaptModule, batch: Batch) -> Tensor:
+def text_rows(module: Scoring, batch: Batch) -> Tensor:
     """[U, D], of the batch's distinct texts."""
     if "text_rows" in batch:
         return batch["text_rows"]
-    return encoded_texts(module, batch, lambda tokens: module.method.text_rows(module.backbone, tokens))
+    return encoded_texts(module, batch, lambda tokens: module.speaker.text_rows(module.backbone, tokens))
 
 
-def encoded_texts(module: AdaptModule, batch: Batch, encode: Callable[[Tensor], Tensor]) -> Tensor:
-    """[U, D], of the batch's tokens in chunks. A sharded tower runs on all devices at once, so all need equally many chunks."""
+def encoded_texts(module: Scoring, batch: Batch, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """[U, D], of the batch's texts, in chunks. A sharded tower runs on all devices at once, so all need equally many chunks."""
     tokens, count = batch["tokens"], len(batch["tokens"])
     if module.sharded and module.chunk_size:
         most = max(sizes_of(count, device=tokens.device)[0])
         tokens = torch.cat([tokens, tokens[:1].expand(most - count, -1)])
-    return in_chunks(encode, tokens, module.chunk_size)[:count]
+    rows = in_chunks(encode, tokens, module.chunk_size)[:count]
+    return in_pieces(rows, batch)
+
+
+def in_pieces(rows: Tensor, batch: Batch) -> Tensor:
+    """[U, D], of texts of which long ones were seen in pieces."""
+    return mean_of_pieces(rows, batch["piece"], int(batch["piece"].max()) + 1) if "piece" in batch else rows
 
 
 def step_rows(module: AdaptModule, batch: Batch) -> StepRows:
     """What the objective sees of a batch of `TrainView`."""
     objective, teacher = module.objective, module.teacher
-    rows: dict[str, Any] = {"images": image_rows(module, batch), "label": batch["label"]}
+    rows: dict[str, Any] = {"images": image_rows(module, batch), "label": batch["label"], "labels": batch.get("labels")}
     if "pairs" in objective.needs:
         texts = text_rows(module, batch)
         rows |= {"texts": texts[batch["text"]], "identity": batch["identity"]}

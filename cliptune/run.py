@@ -6,7 +6,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,15 @@ class Run:
         root: the folder of all runs.
         baseline: score the untouched CLIP first, so that what was won can be told.
         pictures: draw `curves.png` and `examples.png`.
+        report: write `report.html` at the end of a fit; `cliptune report` writes it later.
     """
 
-    def __init__(self, name: str | None = None, root: str = "runs", baseline: bool = True, pictures: bool = True) -> None:
+    def __init__(
+        self, name: str | None = None, root: str = "runs", baseline: bool = True, pictures: bool = True, report: bool = True
+    ) -> None:
         if name is not None and (not name.strip() or Path(name).name != name):
             raise ConfigError(f"run.name {name!r} is no plain folder name. Put the folder into run.root.")
-        self.name, self.root, self.baseline, self.pictures = name, Path(root), baseline, pictures
+        self.name, self.root, self.baseline, self.pictures, self.report = name, Path(root), baseline, pictures, report
         self.folder = Path()
         self.made = False  # by this process
 
@@ -58,7 +61,8 @@ class Run:
         try:
             yield
         except BaseException:
-            if self.made and not (self.folder / "metrics.csv").exists() and not (self.folder / "checkpoints").exists():
+            kept = ("metrics.csv", "checkpoints", "bad_samples.csv")  # the last may be another process's
+            if self.made and not any((self.folder / name).exists() for name in kept):
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
@@ -101,7 +105,7 @@ class Run:
 def refittable(config: str) -> str:
     """A parser's dump without what belongs to one call only."""
     values = yaml.safe_load(config)
-    for key in ("ckpt_path", "extend", "verbose", "return_predictions", "weights_only", "config"):
+    for key in ("ckpt_path", "extend", "seeds", "verbose", "return_predictions", "weights_only", "config"):
         values.pop(key, None)
     body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return f"# The resolved config of this run. Again: cliptune fit --config config.yaml\n{body}"
@@ -127,16 +131,11 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def shipped_config(name: str) -> Path | None:
-    """The config of that name that travels with the package, if there is one."""
-    for folder in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs"):
-        file = folder / f"{name.removesuffix('.yaml')}.yaml"
-        if file.is_file():
-            return file
-    return None
+def reset_peak_memory() -> None:
+    """Let `peak_memory_mb` begin anew, where the system lets it."""
+    import torch
 
-
-def shipped_configs() -> list[str]:
-    """The names of the shipped configs."""
-    folders = [f for f in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if f.is_dir()]
-    return sorted(str(file.relative_to(folders[0]).with_suffix("")) for file in folders[0].rglob("*.yaml")) if folders else []
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # see proc(5)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
 from cliptune import towers as T
 from cliptune.backbone import Backbone
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from cliptune.module import AdaptModule
 
 # what reads weights that lie outside the blocks: FSDP gathers them before and lets them go after
-ENTRIES = ("training_step", "validation_step", "test_step", "predict_step", "prepare_evaluation")
+ENTRIES = ("training_step", "validation_step", "test_step", "predict_step", "prepare_evaluation", "score_guards")
 
 
 def shard(module: AdaptModule, mesh: DeviceMesh) -> None:
@@ -58,4 +57,6 @@ def _shard_blocks(backbone: Backbone, mesh: DeviceMesh, fully_shard: Any) -> Non
 
 def load(module: AdaptModule, state: dict[str, Tensor]) -> None:
     """Put whole tensors into a sharded module; each process has all of them, and keeps its part."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict  # which brings torchelastic
+
     set_model_state_dict(module, dict(state), options=StateDictOptions(full_state_dict=True, strict=False))

@@ -16,11 +16,11 @@ import yaml
 from torch import Tensor
 
 from cliptune.adapted import AdaptedCLIP
+from cliptune.blend import folded, folds
 from cliptune.checkpoint import attached, learned_state
 from cliptune.data.images import ImageTextData
 from cliptune.described import build
 from cliptune.errors import CheckpointError, CliptuneError, ConfigError, DataError
-from cliptune.export.base import folded, folds
 from cliptune.loading import load, usual_device
 from cliptune.methods.full import Full
 from cliptune.rescore import Score, data_of, score

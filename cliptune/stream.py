@@ -10,12 +10,10 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cliptune.adapted import AdaptedCLIP
 from cliptune.errors import ConfigError, DataError
-from cliptune.images import decode, from_pil
 from cliptune.inputs import Item
 from cliptune.preprocess import Preprocess
 
@@ -70,8 +68,7 @@ def _encoded(model: AdaptedCLIP, items: Iterable[Item], batch_size: int, workers
 def _pixels(item: Item, preprocess: Preprocess) -> Tensor | str:
     """[3, h, w], uint8; or why there are none."""
     try:
-        image = from_pil(item.image) if isinstance(item.image, Image.Image) else decode(item.image, item.name)
-        return preprocess.eval(image)
+        return preprocess.eval(preprocess.decode(item.image, item.name))
     except DataError as error:
         return str(error)
     except (OSError, ValueError, ArithmeticError, RuntimeError) as error:  # of a picture too odd to be resized, among millions

@@ -62,8 +62,8 @@ def _is_words(value: Any) -> bool:
 
 
 def _is_texts(value: Any) -> bool:
-    """Lists of equal length, one for each class."""
-    return isinstance(value, list) and all(map(_is_words, value)) and len({len(texts) for texts in value}) <= 1
+    """Lists with a text or more, one for each class."""
+    return isinstance(value, list) and all(_is_words(texts) and texts for texts in value)
 
 
 def _is_state(value: Any) -> bool:

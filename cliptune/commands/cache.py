@@ -7,7 +7,7 @@ from cliptune.call import choose
 from cliptune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from cliptune.data.store import ShelfInfo
+    from cliptune.data.kept.store import ShelfInfo
 
 
 def run(words: list[str]) -> None:
@@ -21,7 +21,7 @@ def cache_list() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from cliptune.data.store import RowStore
+    from cliptune.data.kept.store import RowStore
 
     store = RowStore()
     shelves = store.shelves()[::-1]
@@ -53,7 +53,7 @@ def cache_clear(*, older_than: float = 0.0) -> None:
     """
     if older_than < 0:
         raise ConfigError(f"cache clear --older-than is {older_than:g}, but must be 0 or more. Write --older-than 30, say.")
-    from cliptune.data.store import RowStore
+    from cliptune.data.kept.store import RowStore
 
     store = RowStore()
     try:

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from cliptune.adapted import AdaptedCLIP
+from cliptune.blend import folds
 from cliptune.errors import ExportError
 from cliptune.loading import untouched_of
-from cliptune.methods.base import Method
-from cliptune.methods.full import Full
 
 ROWS = 2e-5  # what float32 rows of unit length may differ: rounding in another order gives 1e-7 to 2e-6
 OWN_ROWS = 0.05  # where the other library also resizes by itself: other filters, to a level or so of a pixel
@@ -68,22 +67,6 @@ class Format(ABC):
     @abstractmethod
     def usage(self, model: AdaptedCLIP, place: str) -> str:
         """Three lines of Python, or so, that load what was written from `place`."""
-
-
-def folded(model: AdaptedCLIP) -> AdaptedCLIP:
-    """The model with what was learned written into its weights, where the method can; else the model as it is."""
-    if not folds(model.method):
-        return model
-    model.method.fold(model.backbone)
-    method = Full()
-    method.attach(model.backbone, model.classes)
-    model.backbone.requires_grad_(False)
-    return AdaptedCLIP(model.backbone, method.eval(), model.about, model.batch_size)
-
-
-def folds(method: Method) -> bool:
-    """Whether what a method learns can be written into plain CLIP weights."""
-    return type(method).fold is not Method.fold
 
 
 def check_folds(model: AdaptedCLIP, format_name: str) -> None:

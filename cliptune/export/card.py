@@ -116,7 +116,7 @@ def _with_interval(value: float | None, name: str, evaluated: dict[str, int]) ->
     if value is None:
         return "not measured"
     count = evaluated.get("texts" if name.endswith("text_to_image") else "images", 0)
-    if not count or name.endswith("recall"):  # a mean of six shares has no such interval
+    if not count or not name.rpartition("/")[2].startswith(("top", "recall@")):  # others are no shares of answers
         return f"{value:.4f}"
     low, high = wilson(value, count)
     return f"{value:.4f} ({low:.3f} to {high:.3f})"
@@ -151,6 +151,9 @@ def _made_of(model: AdaptedCLIP, facts: Facts, licence: str, source: str) -> str
     }
     if model.about.get("templates"):
         rows["templates"] = ", ".join(f"`{template}`" for template in model.about["templates"][:5])
+        rows["templates"] += f" and {len(model.about['templates']) - 5} more" * (len(model.about["templates"]) > 5)
+    elif len(set(counts := [len(texts) for texts in model.class_texts])) > 1:
+        rows["texts of classes"] = f"descriptions of each, {min(counts)} to {max(counts)}"
     data = facts.run.get("data")
     if data:
         counts = facts.run["counts"]

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 import cliptune
+from cliptune import blend as B
 from cliptune.adapted import AdaptedCLIP
+from cliptune.blend import folded
 from cliptune.data.images import ImageTextData
 from cliptune.errors import CheckpointError, ConfigError, DataError, ExportError, did_you_mean
-from cliptune.export import blend as B
-from cliptune.export.base import Format, folded
+from cliptune.export.base import Format
 from cliptune.export.card import Facts, write_card
 from cliptune.export.classifier import Classifier
 from cliptune.export.onnx import Onnx
@@ -114,7 +115,7 @@ class Export:
             if "images_per_second" in proof.facts:
                 proof.facts["torch_images_per_second"] = _speed(self.model, samples)
             if self.curve:
-                B.draw(self.curve, share, self._monitored(), Path(self.guard_path).name, draft / "blend.png")
+                self._draw(share, draft / "blend.png")
             write_card(draft, model, self.kind, facts, proof, self.output.name)
             self._write_facts(draft, facts, proof)
         return proof
@@ -187,6 +188,14 @@ class Export:
             return read_summary(self.run), []
         except CheckpointError:
             return {}, ["The run has not ended, so its metrics are not known."]
+
+    def _draw(self, share: float, file: Path) -> None:
+        from cliptune.pictures import draw_blends
+
+        series = {f"validation, {self._monitored()}": [point.validation for point in self.curve]}
+        if self.guard is not None:
+            series[f"guard, {Path(self.guard_path).name}"] = [float(point.guard or 0) for point in self.curve]
+        draw_blends(B.SHARES, series, {f"exported: {share:g}": share}, file)
 
     def _monitored(self) -> str:
         return "top-1" if self.data is not None and self.data.class_names else "mean recall"

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from cliptune.adapted import AdaptedCLIP
+from cliptune.blend import folds
 from cliptune.errors import ExportError
-from cliptune.export.base import Format, fitting, folds
+from cliptune.export.base import Format, fitting
 from cliptune.loading import RECIPE_FILE
 from cliptune.methods.lora import LoRA
 

@@ -1,6 +1,7 @@
 """The images and texts on which an export is compared with the model that it was made of."""
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cliptune.adapted import AdaptedCLIP
-from cliptune.data.digits import digits
+from cliptune.data.formats.digits import digits
 from cliptune.data.images import ImageTextData
 from cliptune.images import decode
 from cliptune.methods.base import ClassRows, mean_rows
@@ -25,7 +26,7 @@ class Samples(NamedTuple):
 
     images: list[Tensor]  # [3, H, W], uint8, as decoded
     classes: list[int]  # of the model's classes, those that are compared
-    texts: list[list[str]]  # [C][T]: of these classes; or the images' captions, each a class of its own
+    texts: list[list[str]]  # [C][T], each with as many as it has: of these classes; or the images' captions, each a class of its own
     answers: list[int]  # for each image the right one of the texts; -1 where that is not known
     source: str  # for people
 
@@ -46,7 +47,7 @@ class Samples(NamedTuple):
         """What the model itself says.
 
         Returns:
-            `image_rows` [N, D], `text_rows` [C * T, D], `similarity` [N, C * T] of these, and `logits` [N, C] where it has classes.
+            `image_rows` [N, D], `text_rows` [M, D] of all texts, `similarity` [N, M] of these, and `logits` [N, C] where it has classes.
         """
         image_rows = model.encode_pixels(self.pixels(model))
         text_rows = model.encode_texts([text for texts in self.texts for text in texts])
@@ -60,7 +61,7 @@ class Samples(NamedTuple):
         """[N]: of the texts the one that an image is most like, by `logits`, or by rows."""
         if by_logits:
             return found["logits"].argmax(dim=1)
-        return (found["image_rows"] @ mean_rows(found["text_rows"], len(self.texts[0])).T).argmax(dim=1)
+        return (found["image_rows"] @ mean_rows(found["text_rows"], [len(texts) for texts in self.texts]).T).argmax(dim=1)
 
     def accuracy(self, chosen: Tensor) -> float | None:
         """Share of the images whose choice is right; None where that is not known."""
@@ -74,7 +75,7 @@ def of_data(model: AdaptedCLIP, data: ImageTextData, count: int) -> Samples:
     rows = data.rows("test")
     picked = list(dict.fromkeys(int(i) for i in np.linspace(0, len(rows) - 1, min(count, len(rows)))))
     found = [row for _, _, row in rows[[(0, i) for i in picked]]]
-    images = [decode(row.image, row.key) for row in found]  # type: ignore[arg-type]
+    images = [model.backbone.preprocess.decode(row.image, row.key) for row in found]  # type: ignore[arg-type]
     source = f"{len(images)} images of the run's test split"
     if not model.class_names:
         return Samples(images, [], [row.captions[:1] for row in found], list(range(len(found))), source)
@@ -95,5 +96,7 @@ def of_digits(model: AdaptedCLIP, count: int, why: str) -> Samples:
 
 def _compared(model: AdaptedCLIP, first: list[int]) -> list[int]:
     """The classes to compare: those of the images, then others, as many as `MOST_TEXTS` allows."""
-    most = max(MOST_TEXTS // max(len(model.class_texts[0]), 1), 2) if model.class_texts else 0
-    return sorted(list(dict.fromkeys([*first, *range(len(model.class_names))]))[:most])
+    listed = list(dict.fromkeys([*first, *range(len(model.class_names))]))
+    texts = accumulate(len(model.class_texts[i]) for i in listed)
+    most = max(sum(count <= MOST_TEXTS for count in texts), 2)
+    return sorted(listed[:most])

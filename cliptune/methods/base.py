@@ -1,11 +1,12 @@
 """The contract of every method: what it adds, what of the backbone learns, and how rows and logits come about."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from cliptune import towers as T
@@ -26,9 +27,9 @@ class ClassTexts:
 
     Args:
         names: of the classes.
-        texts: [C][T], the texts of each class, one per template.
+        texts: [C][T], the texts of each class: one per template, or its own descriptions, of which each has as many as it has.
         preprocess: the backbone's, whose tokenizer reads the texts.
-        templates: that the texts are of, where that is known.
+        templates: that the texts are of; none where they are descriptions, or where that is not known.
     """
 
     def __init__(self, names: Sequence[str], texts: Sequence[Sequence[str]], preprocess: Preprocess, templates: Sequence[str] = ()) -> None:
@@ -38,11 +39,15 @@ class ClassTexts:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def counts(self) -> list[int]:
+        """How many texts each class has."""
+        return [len(of_class) for of_class in self.texts]
+
     @cached_property
     def tokens(self) -> Tensor:
-        """[C, T, L], on the CPU."""
-        flat = self.preprocess.tokenize([text for of_class in self.texts for text in of_class])
-        return flat.unflatten(0, (len(self.texts), -1))
+        """[N, L] of all texts, class after class, on the CPU."""
+        return self.preprocess.tokenize([text for of_class in self.texts for text in of_class])
 
 
 class ClassRows(NamedTuple):
@@ -63,6 +68,7 @@ class Method(Described, nn.Module, ABC):
     """Decides what learns. Owns only the parameters that it adds; the backbone is passed in and never stored."""
 
     chunk_size: int | None = None  # texts whose activations are kept at a time; the module sets it
+    bound_to_classes = False  # whether what was learned is of these classes alone, and says nothing of other words
 
     @abstractmethod
     def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
@@ -117,10 +123,10 @@ class Method(Described, nn.Module, ABC):
         return backbone.encode_text(tokens)
 
     def class_rows(self, backbone: Backbone, classes: ClassTexts) -> ClassRows:
-        """A row for each class: the mean of its templates' unit rows, made unit again (Radford et al. 2021, sec. 3.1.4)."""
+        """A row for each class: the mean of its texts' unit rows, made unit again (Radford et al. 2021, sec. 3.1.4)."""
         tokens = classes.tokens.to(backbone.mean.device)
-        rows = in_chunks(lambda part: self.text_rows(backbone, part), tokens.flatten(0, 1), self.chunk_size, CLASS_CHUNK)
-        return ClassRows(mean_rows(rows, tokens.shape[1]), backbone.logit_bias)
+        rows = in_chunks(lambda part: self.text_rows(backbone, part), tokens, self.chunk_size, CLASS_CHUNK)
+        return ClassRows(mean_rows(rows, classes.counts), backbone.logit_bias)
 
     def logits(self, backbone: Backbone, image_rows: Tensor, class_rows: ClassRows) -> Tensor:
         """[B, C] of rows."""
@@ -130,9 +136,28 @@ class Method(Described, nn.Module, ABC):
         """Prove, before training, that all that learns changes the rows; what was found, as lines for the log."""
         return ""
 
-    def report(self, backbone: Backbone) -> str:
-        """Say after training what was learned, as lines for people; empty where there is nothing to read."""
-        return ""
+    @property
+    def learns_class_rows(self) -> bool:
+        """Whether class rows are learned, so that the classes' texts no longer say what they are."""
+        return False
+
+    def facts(self, backbone: Backbone, start: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """Say after training what was learned, as plain data for `summary.json`; empty where there is nothing to read.
+
+        Args:
+            backbone: with what was learned.
+            start: what learned, as it was before, by its name in the backbone's state dict, where that is at hand.
+        """
+        return {}
+
+    def as_lines(self, facts: dict[str, Any]) -> list[str]:
+        """What `facts` gave, as lines for people."""
+        return []
+
+    @property
+    def starts_as_clip(self) -> bool:
+        """Whether before training it scores its classes as the untouched CLIP does."""
+        return True
 
     @property
     def changes_weights(self) -> bool:
@@ -202,6 +227,18 @@ class Method(Described, nn.Module, ABC):
         """Called after every optimizer step; for bounds on parameters."""
 
 
-def mean_rows(rows: Tensor, templates: int) -> Tensor:
-    """[C, D], of unit length, of the unit rows [C * T, D] of the classes' texts."""
-    return nn.functional.normalize(rows.unflatten(0, (-1, templates)).mean(dim=1), dim=-1)
+def mean_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Each class's own mean, made unit again.
+
+    Args:
+        rows: [N, D], the unit rows of the classes' texts, class after class.
+        counts: [C], how many each class has; N in all.
+
+    Returns:
+        [C, D].
+    """
+    if len(set(counts)) == 1:
+        means = rows.unflatten(0, (len(counts), counts[0])).mean(dim=1)
+    else:
+        means = torch.stack([part.mean(dim=0) for part in rows.split(list(counts))])
+    return nn.functional.normalize(means, dim=-1)

@@ -1,8 +1,8 @@
 """Full fine-tuning: the towers' own weights learn, all of them or the last blocks."""
 
-from collections.abc import Iterable
-from math import log
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from math import log, sqrt
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from cliptune.methods.base import ClassTexts, Method
 from cliptune.optim import Group
 
 LOGIT_SCALE_MAX = 100.0  # Radford et al. 2021, sec. 2.5
+MOST_CHANGED = 3  # blocks that the log names
 
 
 class Full(Method):
@@ -105,6 +106,35 @@ class Full(Method):
         before = dict(start.named_parameters())
         learning = ((name, p) for name, p in backbone.named_parameters() if p.requires_grad and not name.endswith(SCALES))
         return torch.stack([unsharded((p - before[name]).square().sum()) for name, p in learning]).sum()
+
+    @torch.no_grad()
+    def facts(self, backbone: Backbone, start: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """`block_changes`: how far the weights of each block that learned are from the start's; nothing where that is not at hand.
+
+        Returns:
+            Of each `tower`, `block` (from 0; -1 what comes before the blocks, their number what follows them), the Frobenius `norm` of the
+            change, and `relative` to the norm of the weights before.
+        """
+        if start is None:
+            return {}
+        found, name_of = [], {id(p): name for name, p in backbone.named_parameters()}
+        for tower in self.names:
+            depth, _ = T.depths(backbone.towers()[tower])
+            sums: dict[int, list[float]] = {}  # of squares, of the change and of the weights before
+            for key, p in T.parameters(backbone.towers()[tower]).items():
+                if p.requires_grad:
+                    before, both = start[name_of[id(p)]].to(p.device), sums.setdefault(depth[key] - 1, [0.0, 0.0])
+                    both[0] += float((p - before).float().square().sum())
+                    both[1] += float(before.float().square().sum())
+            for block, (change, weight) in sorted(sums.items()):
+                found.append({"tower": tower, "block": block, "norm": sqrt(change), "relative": sqrt(change / max(weight, 1e-24))})
+        return {"block_changes": found}
+
+    def as_lines(self, facts: dict[str, Any]) -> list[str]:
+        """Which blocks changed most."""
+        most = sorted(facts.get("block_changes", []), key=lambda each: -each["relative"])[:MOST_CHANGED]
+        told = ", ".join(f"{each['tower']} {each['block']} {each['relative']:.2%}" for each in most)
+        return [f"blocks whose weights changed most, by their norm: {told}"] if most else []
 
     def learned(self, backbone: Backbone) -> Iterable[str]:
         """The names of the weights that learn, and the batch statistics of the modules that train."""

@@ -39,6 +39,7 @@ class LinearProbe(Method):
         ConfigError: a value that is not known; no classes to learn.
     """
 
+    bound_to_classes = True
     delta: nn.Parameter  # [C, D]
     start_rows: Tensor  # [C, D]
     bias: nn.Parameter | None  # [C]
@@ -117,6 +118,16 @@ class LinearProbe(Method):
         return ClassRows(F.normalize(rows, dim=-1) if self.normalize else rows, sum(biases) if biases else None)  # type: ignore[arg-type]
 
     @property
+    def learns_class_rows(self) -> bool:
+        """They are what learns."""
+        return True
+
+    @property
+    def starts_as_clip(self) -> bool:
+        """From the texts' rows."""
+        return self.from_text
+
+    @property
     def solves(self) -> bool:
         """By L-BFGS."""
         return self.solver == "lbfgs"
@@ -129,14 +140,20 @@ class LinearProbe(Method):
         def fit(strength: float, guess: Solution | None) -> Solution:
             return solve(train.rows, train.labels, self.start_rows, scale, strength, self.with_bias, guess)
 
-        def accuracy(solution: Solution | None) -> float:
-            known = validation.labels >= 0
-            logits = scale * validation.rows[known] @ (self.start_rows + (0 if solution is None else solution.delta)).T
-            if solution is not None and solution.bias is not None:
-                logits = logits + solution.bias
-            return float((logits.argmax(dim=1) == validation.labels[known]).float().mean())
+        known = validation.labels >= 0
+        rows, labels = validation.rows[known], validation.labels[known]
 
-        best, self.found = sweep(fit, accuracy)
+        def logits(solution: Solution | None) -> Tensor:
+            found = scale * rows @ (self.start_rows + (0 if solution is None else solution.delta)).T
+            return found if solution is None or solution.bias is None else found + solution.bias
+
+        def accuracy(solution: Solution | None) -> float:
+            return float((logits(solution).argmax(dim=1) == labels).float().mean())
+
+        def loss(solution: Solution | None) -> float:
+            return float(F.cross_entropy(logits(solution).float(), labels))
+
+        best, self.found = sweep(fit, accuracy, loss)
         log.info(
             f"linear probe: of {len(self.found.tried)} L2 strengths C = {self.found.strength:g} is best on validation, "
             f"top-1 {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start)"

@@ -5,13 +5,12 @@ The default targets, q, k and v of every block of both towers, are those of CLIP
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from peft import LoraConfig
 from torch import Tensor, nn
 
 from cliptune import adapters, attention
@@ -22,6 +21,11 @@ from cliptune.errors import ConfigError, ExportError, did_you_mean
 from cliptune.methods.base import ClassTexts, Method
 from cliptune.optim import Group
 from cliptune.targets import ROLES, Layers, Target, choose, find
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+MOST_CHANGED = 3  # layers that the log names
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +124,10 @@ class LoRA(Method):
             raise ConfigError(f"LoRA: the target {unmatched[0]} matches nothing in this backbone. Take of [{options}].")
         adapters.inject(backbone.model, self.peft_config(backbone))
 
-    def peft_config(self, backbone: Backbone) -> LoraConfig:
+    def peft_config(self, backbone: Backbone) -> "LoraConfig":
         """The adapter in peft's words, for an open_clip model whose attention is split."""
+        from peft import LoraConfig
+
         names = [f"{_prefix(backbone, tower)}{target.name}" for tower, part in self.found.items() for target in part]
         return LoraConfig(
             r=self.rank,
@@ -170,6 +176,29 @@ class LoRA(Method):
     def drift(self, backbone: Backbone, start: Backbone | None) -> Tensor:
         """The squared distance of the adapted layers' weights from the pretrained ones."""
         return torch.stack([adapters.drift(layer) for layer in adapters.layers(backbone.model).values()]).sum()
+
+    @torch.no_grad()
+    def facts(self, backbone: Backbone, start: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """`lora_norms`: how far each adapted layer's weight is from the one below, by the Frobenius norm, in the towers' order.
+
+        Returns:
+            Of each `tower`, `layer` (its name in the tower), `norm` of the change, and `relative` to the norm of the weight below.
+        """
+        layers = adapters.layers(backbone.model)
+        found = []
+        for tower, part in self.found.items():
+            for target in part:
+                layer = layers[f"{_prefix(backbone, tower)}{target.name}"]
+                norm, below = float(adapters.drift(layer).clamp(min=0).sqrt()), float(adapters.norm_below(layer))
+                found.append({"tower": tower, "layer": target.name, "norm": norm, "relative": norm / max(below, 1e-12)})
+        return {"lora_norms": found}
+
+    def as_lines(self, facts: dict[str, Any]) -> list[str]:
+        """How much the layers changed, and which changed most."""
+        norms = sorted(facts["lora_norms"], key=lambda each: -each["relative"])
+        most = ", ".join(f"{each['tower']} {each['layer']} {each['relative']:.2%}" for each in norms[:MOST_CHANGED])
+        middle = norms[len(norms) // 2]["relative"]
+        return [f"{len(norms)} layers changed, by {middle:.2%} of their weights' norm in the middle; most of all {most}"]
 
     def train_mode(self, backbone: Backbone) -> None:
         """Only the adapters' dropout trains."""

@@ -3,8 +3,8 @@
 Words: CoOp (Zhou et al. 2022, "Learning to Prompt for Vision-Language Models"). Tokens: VPT (Jia et al. 2022, "Visual Prompt Tuning").
 """
 
-from math import sqrt
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,9 @@ from cliptune import prompts as P
 from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.chunks import in_chunks
+from cliptune.data.texts.templates import shared_templates
 from cliptune.errors import ConfigError, ExportError
+from cliptune.learned_words import LearnedWord, as_lines, neighbours
 from cliptune.methods.base import CLASS_CHUNK, ClassRows, ClassTexts, Method, mean_rows
 from cliptune.objectives.base import Objective
 from cliptune.optim import Group
@@ -22,18 +24,9 @@ PROMPT_CHUNK = 64  # prompts whose activations live at a time while words learn
 MOST = 4096  # words; no tower reads as many
 WORDS = 16  # of `init: random`, Zhou et al. 2022, sec. 4.1
 WORD_STD = 0.02  # Zhou et al. 2022, sec. 4.1
-VOCABULARY_CHUNK = 8192
-REPORTED = 32  # learned words of which the nearest are told
+REPORTED = 32  # learned words of which the log tells the nearest
+TOLD = 256  # and the summary
 CHOICES = {"init": "template random", "position": "end middle", "towers": "text image both", "depth": "shallow deep"}
-
-
-class LearnedWord(NamedTuple):
-    """A learned word beside the vocabulary."""
-
-    template: str
-    class_name: str | None  # whose it is; None where all classes share it
-    place: int  # among the template's learned words, from 0
-    nearest: list[tuple[str, float]]  # words of the vocabulary and their Euclidean distances, rising
 
 
 class PromptTuning(Method):
@@ -44,7 +37,8 @@ class PromptTuning(Method):
     put into attention without taking a share of it. The rows of captions are the untouched CLIP's.
 
     Shared words serve any other class names too, in place of whatever template is asked for. Words of one class each serve only these
-    classes: where another is among the names, all rows are those of the untouched CLIP.
+    classes: where another is among the names, all rows are those of the untouched CLIP. Descriptions share no words, and are refused
+    unless only image prompts learn.
 
     Args:
         init: `template` learns the template's own words, from their embeddings; `random` replaces what stands before the name.
@@ -58,7 +52,7 @@ class PromptTuning(Method):
         lr_factor: factor on the optimizer's learning rate, which is that of full fine-tuning: 200 makes CoOp's 2e-3 of 1e-5.
 
     Raises:
-        ConfigError: a value out of range; a prompt longer than the context; image prompts on a tower that is no ViT.
+        ConfigError: a value out of range; a prompt longer than the context; texts of no common template; image prompts on no ViT.
     """
 
     words: nn.Parameter | None  # [1 or C, M, W], the templates' words one after another
@@ -93,6 +87,7 @@ class PromptTuning(Method):
         self.names = ("image", "text") if towers == "both" else (towers,)
         self.count = (WORDS if words is None else words) if init == "random" else None
         self.per_class, self.position, self.lr_factor = per_class, position, lr_factor
+        self.bound_to_classes = per_class
         self.image_count, self.deep = image_words, depth == "deep"
         self.class_names: list[str] = []
         self.frames: list[P.Frame] = []
@@ -127,12 +122,8 @@ class PromptTuning(Method):
         if "text" in self.names:
             self._make_words(backbone, classes)
         if "image" in self.names:
-            tower = backbone.towers()["image"]
-            blocks, (_, width) = len(T.blocks(tower)), P.layout_of(tower)
-            patch = next(module for module in tower.modules() if isinstance(module, nn.Conv2d))
-            bound = sqrt(6 / (patch.weight[0].numel() + width))  # as VPT's published code, after Glorot and Bengio 2010, eq. 16
-            made = torch.empty(blocks if self.deep else 1, self.image_count, width, device=backbone.mean.device)
-            self.image_prompts = nn.Parameter(made.uniform_(-bound, bound))
+            made = P.new_prompts(backbone.towers()["image"], self.image_count, self.deep)
+            self.image_prompts = nn.Parameter(made)
             self.image_start = self.image_prompts.detach().clone()
 
     def _make_words(self, backbone: Backbone, classes: ClassTexts) -> None:
@@ -141,7 +132,12 @@ class PromptTuning(Method):
         embedding = P.embedding_of(backbone.towers()["text"])
         reader = self._reader(backbone)
         self.class_names = classes.names
-        templates = [P.template_of(classes.names, texts) for texts in zip(*classes.texts, strict=True)]
+        templates = shared_templates(classes.names, classes.texts)
+        if templates is None:
+            raise ConfigError(
+                f"PromptTuning: the texts of the classes, such as {classes.texts[0][0]!r} of {classes.names[0]!r}, are of no template that "
+                "all share. Set data.templates, and leave data.descriptions out, or set towers: image."
+            )
         self.frames = [reader.frame(template, classes.names, self.position, self.count) for template in templates]
         ids = torch.tensor([i for frame in self.frames for i in frame.before + frame.after], device=backbone.mean.device, dtype=torch.long)
         if not len(ids):
@@ -180,6 +176,16 @@ class PromptTuning(Method):
             self._rows = (key, self._encode(backbone, classes.names))
         return ClassRows(self._rows[1], backbone.logit_bias)
 
+    @property
+    def starts_as_clip(self) -> bool:
+        """With the template's own words; random words say something else, and image prompts take a part of the attention."""
+        return self.count is None and "image" not in self.names
+
+    @property
+    def learns_class_rows(self) -> bool:
+        """They are made of learned words."""
+        return self.words is not None
+
     def _encode(self, backbone: Backbone, names: list[str]) -> Tensor:
         assert self.words is not None
         device = self.words.device
@@ -194,7 +200,7 @@ class PromptTuning(Method):
         rows = in_chunks(
             lambda part: encode(backbone, words, *part.unbind(-1)), prompts, min(self.chunk_size or PROMPT_CHUNK, PROMPT_CHUNK), CLASS_CHUNK
         )
-        return mean_rows(rows, tokens.shape[1])
+        return mean_rows(rows, [tokens.shape[1]] * len(names))
 
     def _reader(self, backbone: Backbone) -> P.Reader:
         return P.Reader(backbone.preprocess.tokenizer, backbone.preprocess.trim)
@@ -213,52 +219,37 @@ class PromptTuning(Method):
         mode = (torch.is_inference_mode_enabled(), torch.is_autocast_enabled(self.words.device.type))
         return (list(names), mode, [(p.data_ptr(), p._version) for p in used])
 
-    def nearest_words(self, backbone: Backbone, k: int = 3) -> list[LearnedWord]:
+    def nearest_words(self, backbone: Backbone, k: int = 3, most: int | None = None) -> list[LearnedWord]:
         """For each learned word the nearest words of the vocabulary.
 
         Args:
             backbone: the one that the method is attached to.
             k: how many.
+            most: learned words, of the first classes where each class has its own; all where not given.
         """
         if self.words is None:
             return []
-        embedding, reader = P.embedding_of(backbone.towers()["text"]), self._reader(backbone)
         places = [(frame.template, i) for frame in self.frames for i in range(len(frame.before) + len(frame.after))]
-        found = []
-        for name, own in zip(self.class_names if self.per_class else [None], self.words, strict=True):
-            distances, ids = nearest(embedding, own, k)
-            for (template, place), near, far in zip(places, ids.tolist(), distances.tolist(), strict=True):
-                found.append(LearnedWord(template, name, place, [(reader.spell(i), d) for i, d in zip(near, far, strict=True)]))
-        return found
+        every = [(owner, *place) for owner in (self.class_names if self.per_class else [None]) for place in places][:most]
+        vectors = self.words.flatten(0, 1)[: len(every)]
+        found = neighbours(P.embedding_of(backbone.towers()["text"]), vectors, k, self._reader(backbone).spell)
+        return [LearnedWord(template, owner, place, near) for (owner, template, place), near in zip(every, found, strict=True)]
 
-    def report(self, backbone: Backbone) -> str:
-        """The vocabulary's words nearest to the learned ones, with their distances."""
-        lines = as_lines(self.nearest_words(backbone))
-        more = [f"... and {len(lines) - REPORTED:,} more: see PromptTuning.nearest_words"] if len(lines) > REPORTED else []
-        return "\n".join(["nearest words of the vocabulary, and how far:", *lines[:REPORTED], *more]) if lines else ""
+    def facts(self, backbone: Backbone, start: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """`words`: the first learned words with the vocabulary's nearest, as `LearnedWord.told`; `words_learned`: how many there are."""
+        if self.words is None:
+            return {}
+        return {"words": [word.told() for word in self.nearest_words(backbone, most=TOLD)], "words_learned": len(self.words.flatten(0, 1))}
 
-
-def as_lines(found: list[LearnedWord]) -> list[str]:
-    """Learned words as lines for the log, such as `a photo of a {}. word 1: photo 0.12, image 0.35`."""
-    return [
-        f"{word.template} word {word.place + 1}{f' of {word.class_name}' if word.class_name else ''}: "
-        + ", ".join(f"{spelled} {distance:.3g}" for spelled, distance in word.nearest)
-        for word in found
-    ]
+    def as_lines(self, facts: dict[str, Any]) -> list[str]:
+        """The vocabulary's words nearest to the learned ones, with their distances and cosines."""
+        lines = as_lines(facts.get("words", [])[:REPORTED])
+        more = facts.get("words_learned", 0) - len(lines)
+        tail = [f"... and {more:,} more: see PromptTuning.nearest_words"] * (more > 0)
+        return ["nearest words of the vocabulary, and how far:", *lines, *tail] if lines else []
 
 
 def encode(backbone: Backbone, words: Tensor, tokens: Tensor, source: Tensor) -> Tensor:
     """The rows [N, D] of prompts [N, L]; the hook is set in here, so that it is there when a checkpoint computes again."""
     with P.replaced(P.embedding_of(backbone.towers()["text"]), words, source):
         return backbone.encode_text(tokens)
-
-
-@torch.no_grad()
-def nearest(embedding: nn.Module, vectors: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Distances [M, k], rising, and ids [M, k] of the tokens nearest to vectors [M, W]: Euclidean, as Zhou et al. 2022 interpret words."""
-    weight: Tensor = embedding.weight  # type: ignore[assignment]
-    every = torch.arange(len(weight), device=weight.device)
-    mode = "donot_use_mm_for_euclid_dist"  # products would give no distance of zero
-    parts = [torch.cdist(vectors.float(), embedding(ids).float(), compute_mode=mode) for ids in every.split(VOCABULARY_CHUNK)]
-    found = torch.cat(parts, dim=1).topk(min(k, len(weight)), largest=False)
-    return found.values, found.indices

@@ -37,6 +37,7 @@ class StepRows:
     classes: Tensor | None = None  # [C, D], the same on every process
     class_bias: Tensor | None = None  # [C] or a scalar
     label: Tensor | None = None  # [B], -1 where not known
+    labels: Tensor | None = None  # [B, C], 1 for each class of an image, where images may have several
     teacher: "StepRows | None" = None  # what the untouched CLIP says of the same
     drift: Tensor | None = None  # the squared distance of what learns from where it started
 

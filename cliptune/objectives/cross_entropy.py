@@ -16,6 +16,8 @@ from cliptune.similarity import similarity
 class CrossEntropy(Objective):
     """Cross-entropy over class rows, a mean over the labelled images of all processes, by weight as `torch.nn.CrossEntropyLoss` has it.
 
+    Where an image has several labels, the target is spread evenly over them.
+
     Args:
         label_smoothing: share of the target that is spread over all classes.
         class_weights: `balanced` weighs a class by images / (classes x its images) (King and Zeng 2001; scikit-learn's formula), so that
@@ -59,8 +61,14 @@ class CrossEntropy(Objective):
         assert rows.classes is not None
         assert rows.label is not None
         logits = similarity(rows.images, rows.classes, rows.scale, rows.class_bias)  # [B, C]
-        summed = F.cross_entropy(logits, rows.label, self.weights, label_smoothing=self.label_smoothing, ignore_index=-1, reduction="sum")
         known = rows.label >= 0
-        weight = known if self.weights is None else known * self.weights[rows.label.clamp(min=0)]
+        if rows.labels is None:
+            target: Tensor = rows.label
+            weight = known if self.weights is None else known * self.weights[rows.label.clamp(min=0)]
+        else:  # images of several classes: the target is spread evenly over them
+            logits, labels = logits[known], rows.labels[known].to(logits.dtype)
+            target = labels / labels.sum(dim=1, keepdim=True)  # [b, C]
+            weight = target if self.weights is None else target * self.weights
+        summed = F.cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing, ignore_index=-1, reduction="sum")
         whole = total(weight.sum().float())
         return summed * world() / torch.where(whole > 0, whole, 1)  # a batch in which no label is known is no loss

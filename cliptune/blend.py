@@ -4,15 +4,17 @@ WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", sec. 3)
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from cliptune.adapted import AdaptedCLIP
 from cliptune.described import build
-from cliptune.errors import ConfigError
+from cliptune.errors import ConfigError, ExportError
+from cliptune.methods.base import Method
+from cliptune.methods.full import Full
 
 SHARES = tuple(i / 10 for i in range(11))  # of the curve, as Wortsman et al. draw it
 
@@ -57,6 +59,37 @@ class Blend:
         return {name: parts[name.split(".", 1)[0]][name.split(".", 1)[1]] for name in self.before}
 
 
+def way_of(model: AdaptedCLIP) -> Blend:
+    """The way from a model to zero-shot; where what was learned has norms (DoRA), that of a copy with merged weights.
+
+    Raises:
+        ExportError: there is none.
+    """
+    try:
+        return Blend(model)
+    except ExportError:
+        if not folds(model.method):
+            raise
+        method, backbone = deepcopy((model.method, model.backbone), {id(model.backbone.preprocess): model.backbone.preprocess})
+        return Blend(folded(AdaptedCLIP(backbone, method, model.about, model.batch_size)))
+
+
+def folded(model: AdaptedCLIP) -> AdaptedCLIP:
+    """The model with what was learned written into its weights, where the method can; else the model as it is."""
+    if not folds(model.method):
+        return model
+    model.method.fold(model.backbone)
+    method = Full()
+    method.attach(model.backbone, model.classes)
+    model.backbone.requires_grad_(False)
+    return AdaptedCLIP(model.backbone, method.eval(), model.about, model.batch_size)
+
+
+def folds(method: Method) -> bool:
+    """Whether what a method learns can be written into plain CLIP weights."""
+    return type(method).fold is not Method.fold
+
+
 def best(curve: Sequence[Point]) -> Point:
     """The point of the best validation score; of equals the one nearest to zero-shot, which forgets least."""
     return max(curve, key=lambda point: (point.validation, -point.share))
@@ -71,24 +104,3 @@ def checked_share(blend: float | str | None) -> float | str | None:
     if isinstance(blend, float) and not 0 <= blend <= 1:
         raise ConfigError(f"--blend {blend:g} is not in 0..1: 0 is zero-shot, 1 the adapted model. Take 0.5, or auto.")
     return blend
-
-
-def draw(curve: Sequence[Point], chosen: float, monitored: str, guarded: str, file: Path) -> None:
-    """Draw the curve: the score over the share, and with a guard that one too."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(6, 3.6), constrained_layout=True)
-    shares = [point.share for point in curve]
-    axis.plot(shares, [point.validation for point in curve], color="#1f4e79", marker="o", markersize=4, label=f"validation, {monitored}")
-    if all(point.guard is not None for point in curve):
-        axis.plot(shares, [point.guard for point in curve], color="#c62828", marker="s", markersize=4, label=f"guard, {guarded}")  # type: ignore[misc]
-    axis.axvline(chosen, color="#9aa5b1", linestyle=":", label=f"exported: {chosen:g}")
-    axis.set(xlabel="share of what was learned (0: zero-shot, 1: adapted)", ylabel="score")
-    axis.set_ylim(bottom=0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
-    figure.savefig(file, dpi=120)
-    plt.close(figure)
