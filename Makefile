@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check bench nano clean
+.PHONY: quickstart test check docs bench nano clean
 
 quickstart: .venv/installed ## install, and adapt the bundled nano to handwritten digits
 	$(BIN)/cliptune fit --config digits
@@ -15,8 +15,15 @@ check: .venv/dev ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cliptune
 
+docs: .venv/dev ## the documentation as a site: site/index.html
+	$(BIN)/mkdocs build --strict
+
 bench: .venv/dev ## the measurements of benchmarks/, as ratios in one run
 	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/decoded_cache.py
+	$(BIN)/python benchmarks/transforms.py
+	$(BIN)/python benchmarks/doctor.py
+	$(BIN)/python benchmarks/million_rows.py
 	$(BIN)/python benchmarks/full_step.py --memory
 	$(BIN)/python benchmarks/adapter_step.py --memory
 	$(BIN)/python benchmarks/probe_job.py
@@ -26,15 +33,21 @@ bench: .venv/dev ## the measurements of benchmarks/, as ratios in one run
 	$(BIN)/python benchmarks/loss_blocks.py
 	$(BIN)/python benchmarks/chunked_step.py
 	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/train_peers.py
+	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/probe_peers.py
+	$(BIN)/python benchmarks/zero_shot_peers.py
 
 nano: .venv/dev ## pretrain the bundled nano anew, from ../shared/data
 	$(BIN)/cliptune fit --config pretrain/nano
 	$(BIN)/python configs/pretrain/ship_nano.py runs/nano
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist site
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

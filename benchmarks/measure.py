@@ -9,10 +9,11 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -108,17 +109,53 @@ def extra_alone(make: Callable[..., Callable[[], object]], *arguments: object) -
         return pool.apply(_extra_of, (make, *arguments))
 
 
-def report(name: str, a: str, b: str, lines: list[Line]) -> None:
-    """Print a table, and write results/NAME.json with the machine and the versions.
+@dataclass(frozen=True)
+class Alone:
+    """What a step took in a process of its own.
+
+    Args:
+        seconds: of one call.
+        extra: MB at most beyond what was there before the call; of the GPU's memory where there is one.
+        peak: MB at most, with all that the process holds; likewise.
+        said: what the call returned.
+    """
+
+    seconds: float
+    extra: float
+    peak: float
+    said: Any
+
+
+def alone(make: Callable[..., Callable[[], object]], *arguments: object) -> Alone:
+    """Make a step in a process of its own, and time one call; on a GPU the second one."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_alone, (make, *arguments))
+
+
+def absent_of(peer: str, modules: Sequence[str], install: str) -> list[str]:
+    """What to say of a peer that cannot run here: nothing where all of its modules are there."""
+    missing = [name for name in modules if find_spec(name) is None]
+    return [f"{peer} is absent ({', '.join(missing)} cannot be imported): pip install {install}"] if missing else []
+
+
+def report(
+    name: str, a: str, b: str, lines: list[Line], absent: Sequence[str] = (), folder: Path = RESULTS, unit: str = "images/s"
+) -> None:
+    """Print a table, and write NAME.json with the machine and the versions.
 
     Args:
         name: of the file.
         a: what A is.
         b: what B is.
         lines: the measurements.
+        absent: of each peer that was not there, what to say.
+        folder: for the file.
+        unit: of what items are, a second.
     """
+    for said in absent:
+        print(said)
     notes = list(dict.fromkeys(key for line in lines for key in line.notes))
-    table = Table("case", f"{a}, images/s", f"{b}, images/s", f"time of {a} / {b}", "min", "max", "goal", *notes)
+    table = Table("case", f"{a}, {unit}", f"{b}, {unit}", f"time of {a} / {b}", "min", "max", "goal", *notes)
     for line in lines:
         rates = [line.items / median(seconds) for seconds in (line.pairs.a, line.pairs.b)]
         ratios = line.pairs.ratios
@@ -132,9 +169,10 @@ def report(name: str, a: str, b: str, lines: list[Line]) -> None:
         "a": a,
         "b": b,
         "lines": [_as_dict(line) for line in lines],
+        **({"absent": list(absent)} if absent else {}),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
@@ -173,6 +211,25 @@ def _extra_of(make: Callable[..., Callable[[], object]], *arguments: object) -> 
     before = _status("VmRSS")
     step()
     return _status("VmHWM") - before
+
+
+def _alone(make: Callable[..., Callable[[], Any]], *arguments: object) -> Alone:
+    step = make(*arguments)
+    if torch.cuda.is_available():
+        step()
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 1e6
+        start = time.perf_counter()
+        said = step()
+        torch.cuda.synchronize()
+        seconds, peak = time.perf_counter() - start, torch.cuda.max_memory_allocated() / 1e6
+        return Alone(seconds, peak - before, peak, said)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before, start = _status("VmRSS"), time.perf_counter()
+    said = step()
+    seconds, peak = time.perf_counter() - start, _status("VmHWM")
+    return Alone(seconds, peak - before, peak, said)
 
 
 def _status(name: str) -> float:

@@ -18,7 +18,7 @@ from measure import Line, alternate, report
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from cliptune.data.features import open_features
+from cliptune.data.formats.features import open_features
 from cliptune.logistic import TOLERANCE, Solution, solve, sweep
 
 FILE = Path(__file__).parents[2] / "shared" / "data" / "clip_features" / "caltech101_vitb32.npz"

@@ -1,0 +1,184 @@
+"""Few-shot accuracy: cliptune's methods against the published algorithms as their papers state them, on the same weights and images.
+
+cliptune runs as `cliptune fit` with the config of few_shot.py; the algorithms of published/ run in this process on the images that
+cliptune drew, which is checked by their digest. Each cell is written as it ends, so that a stopped measurement goes on where it was. The
+whole takes many hours: `--share 0.1` runs a tenth of the published epochs or steps, and says so in each line.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from few_shot import ROOT, SETS, config
+from measure import RESULTS, machine, versions
+from published import ALGORITHMS, Part, Task
+from torch import Tensor
+
+from cliptune.backbone import Backbone
+from cliptune.data.images import ImageTextData
+
+LBFGS = {"solver": "lbfgs"}
+ENTRIES: dict[str, dict[str, Any]] = {  # cliptune's side, by the published algorithm
+    "CLIP's probe": {"method": {"class_path": "LinearProbe", "init_args": {**LBFGS, "start": "zero"}}},
+    "CLAP": {"method": {"class_path": "LinearProbe", "init_args": LBFGS}},
+    "LP++": {"method": {"class_path": "LinearProbe", "init_args": LBFGS}},
+    "CoOp": {"method": {"class_path": "PromptTuning"}},
+    "CLIP-LoRA": {"method": {"class_path": "LoRA", "init_args": {"rank": 4}}},
+    "FLYP": {"method": {"class_path": "Full"}, "objective": "Contrastive"},
+    "VPT": {"method": {"class_path": "PromptTuning", "init_args": {"towers": "image", "depth": "deep"}}},
+}
+MOST_EPOCHS = 100
+Cell = tuple[str, str, int, int]  # set, algorithm, shots, seed
+
+
+def fit(cell: Cell, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The side of cliptune: equally many steps at all shots, as far as `MOST_EPOCHS` go; validation chooses among ten epochs."""
+    name, algorithm, shots, seed = cell
+    made = config(name, SETS[name], given.lr)
+    epochs = min(given.epochs * max(16 // shots, 1), max(MOST_EPOCHS, given.epochs))
+    made["model"].update(ENTRIES[algorithm])
+    made["data"]["shots"] = shots
+    solved = LBFGS.items() <= ENTRIES[algorithm]["method"].get("init_args", {}).items()  # in one epoch, which must be validated
+    made["trainer"] = {"max_epochs": epochs, "check_val_every_n_epoch": 1 if solved else max(epochs // 10, 1)}
+    file = folder / "config.yaml"
+    file.write_text(json.dumps(made), encoding="utf-8")
+    words = [sys.executable, "-m", "cliptune", "fit", "--config", str(file), "--seed_everything", str(seed)]
+    run = f"{name}-{list(ENTRIES).index(algorithm)}-{shots}-{seed}"
+    done = subprocess.run([*words, "--run.root", str(folder), "--run.name", run], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}\n{done.stdout}\n{done.stderr}")
+    summary = json.loads((folder / run / "summary.json").read_text(encoding="utf-8"))
+    scores = {"zero_shot": summary["zero_shot"]["test/top1"], "top1": summary["adapted"]["test/top1"]}
+    return {**scores, "seconds": summary["seconds"]["fit"], "images": summary["few_shot"], "epochs": epochs, "lr": given.lr}
+
+
+def task(cell: Cell, given: argparse.Namespace, known: dict[str, Tensor]) -> tuple[Task, str]:
+    """What the published side is given, and the digest of its images."""
+    name, _, shots, seed = cell
+    data: dict[str, Any] = {**config(name, SETS[name], given.lr)["data"], "shots": shots, "seed": seed}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    backbone = Backbone("nano").to(device).eval().requires_grad_(False)
+    module = ImageTextData(str(ROOT / data.pop("path")), preprocess=backbone.preprocess, needs="classes", **data)
+    module.setup()
+    template = SETS[name]["templates"]
+    if module.class_texts != [[template.replace("{}", one)] for one in module.class_names]:
+        raise SystemExit(f"{name}: the class texts are not those of the template {template!r}")
+    train, validation, test = (part(module, split) for split in ("train", "validation", "test"))
+    made = Task(
+        backbone, module.class_names, template, train, validation, test, seed=seed, share=given.share, views=given.views, known=known
+    )
+    return made, module.chosen.digest
+
+
+def part(module: ImageTextData, split: str) -> Part:
+    """The images of a split, decoded, with their class numbers."""
+    rows = module.rows(split)
+    found = [row for _, _, row in rows[[(0, i) for i in range(len(rows))]]]
+    assert module.preprocess is not None
+    images = [module.preprocess.decode(row.image) for row in found]  # type: ignore[arg-type]
+    return Part(images, torch.tensor([module.class_number[row.label or ""] for row in found]))
+
+
+def publish(cell: Cell, given: argparse.Namespace, known: dict[str, Tensor]) -> dict[str, Any]:
+    """The published side."""
+    made, digest = task(cell, given, known)
+    began = time.perf_counter()
+    logits = ALGORITHMS[cell[1]](made)
+    seconds, right = time.perf_counter() - began, made.test.labels
+    zero_shot = float(((made.rows("test") @ made.class_rows().T).argmax(dim=1) == right).float().mean())
+    top1 = float((logits.argmax(dim=1) == right).float().mean())
+    return {"zero_shot": zero_shot, "top1": top1, "seconds": seconds, "images": digest, "share": given.share, "views": given.views}
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """A Markdown table: means over seeds, and the difference of the same seeds with its deviation."""
+    lines = ["| data | shots | published | its top-1 | cliptune's | difference, points | seeds | goal: not below |", "|---|" + "---|" * 7]
+    for (name, algorithm, shots), runs in grouped(found).items():
+        ours, theirs = [run["cliptune"]["top1"] for run in runs], [run["published"]["top1"] for run in runs]
+        apart = [100 * (a - b) for a, b in zip(ours, theirs, strict=True)]
+        error = stdev(apart) / len(apart) ** 0.5 if len(apart) > 1 else 0.0
+        goal = "met" if mean(apart) >= 0 else "within one standard error" if mean(apart) >= -error else "missed"
+        share = {run["published"]["share"] for run in runs} - {1.0}
+        told = f"{algorithm}{f' ({min(share):g} of its length)' if share else ''}"
+        spread = f" ± {stdev(apart):.1f}" if len(apart) > 1 else ""
+        lines.append(
+            f"| {name} | {shots} | {told} | {mean(theirs):.3f} | {mean(ours):.3f} | {mean(apart):+.1f}{spread} | {len(runs)} | {goal} |"
+        )
+    return "\n".join(lines)
+
+
+def grouped(found: list[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    """The cells that both sides have run, by set, algorithm and shots."""
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for run in found:
+        if "cliptune" in run and "published" in run:
+            groups.setdefault((run["set"], run["algorithm"], run["shots"]), []).append(run)
+    return groups
+
+
+def complete(cell: Cell, found: list[dict[str, Any]], given: argparse.Namespace, known: dict[str, Tensor], folder: Path) -> None:
+    """Run what a cell lacks, cliptune's side first, and write it down."""
+    keys: dict[str, Any] = dict(zip(("set", "algorithm", "shots", "seed"), cell, strict=True))
+    run = next((one for one in found if all(one[key] == value for key, value in keys.items())), None)
+    if run is None:
+        run = keys
+        found.append(run)
+    for side, call in (("cliptune", lambda: fit(cell, given, folder)), ("published", lambda: publish(cell, given, known))):
+        if side in run or side not in given.sides:
+            continue
+        twin = next((one for one in found if side == "cliptune" and side in one and same_fit(one, keys)), None)
+        run[side] = twin[side] if twin else call()
+        print(
+            *cell, side, f"top-1 {run[side]['top1']:.4f}, zero-shot {run[side]['zero_shot']:.4f}, {run[side]['seconds']:.0f} s", flush=True
+        )
+        whole = {"machine": machine(), "versions": versions(), "threads": torch.get_num_threads(), "runs": found, "table": table(found)}
+        given.output.parent.mkdir(exist_ok=True)
+        given.output.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    if "cliptune" in run and "published" in run and run["cliptune"]["images"] != run["published"]["images"]:
+        raise SystemExit(f"{cell}: the two sides did not see the same images.")
+
+
+def same_fit(one: dict[str, Any], keys: dict[str, Any]) -> bool:
+    """Whether another algorithm's cell has the same fit of cliptune: CLAP and LP++ meet the same probe."""
+    same = all(one[key] == keys[key] for key in ("set", "shots", "seed"))
+    return same and ENTRIES[one["algorithm"]] == ENTRIES[keys["algorithm"]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", nargs="*", default=["dcss_tiles", "caltech101"], choices=SETS)
+    parser.add_argument("--methods", nargs="*", default=list(ENTRIES), choices=ENTRIES, help="by the published algorithm")
+    parser.add_argument("--shots", nargs="*", type=int, default=[1, 2, 4, 8, 16])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("--sides", nargs="*", default=["cliptune", "published"], choices=["cliptune", "published"])
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the published number of epochs or steps; other shares want another --output"
+    )
+    parser.add_argument("--views", type=int, default=20, help="crops of each training image that are encoded for frozen towers")
+    parser.add_argument("--epochs", type=int, default=20, help="of cliptune's side at 16 shots")
+    parser.add_argument("--lr", type=float, default=3e-4, help="of cliptune's side, for all methods, which have their factors on it")
+    parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()))
+    parser.add_argument("--output", type=Path, default=RESULTS / "few_shot_peers.json")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    os.environ["OMP_NUM_THREADS"] = str(given.threads)  # of cliptune's processes
+    found: list[dict[str, Any]] = json.loads(given.output.read_text(encoding="utf-8"))["runs"] if given.output.exists() else []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.sets:
+            known: dict[str, Tensor] = {}
+            cells = [(name, method, shots, seed) for method in given.methods for shots in given.shots for seed in given.seeds]
+            for cell in cells:
+                complete(cell, found, given, known, Path(folder))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Every recipe offline (nano, ../shared/data), three seeds each, and what they come to: the tables of the cards in recipes/.
+
+`python benchmarks/recipes.py run` runs what has not been run, the first seed of all recipes before the second; `fill` writes
+results/recipes.json, the cards' tables and the recipes' result lines from the run folders.
+Runs that have ended are not run again.
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from measure import RESULTS, machine, versions
+from recipe_pictures import draw
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "recipes"
+SEEDS = (1, 2, 3)
+CHEAP = ("linear_probe", "prompt", "lora", "full", "flyp")  # in this order
+FIRST = ("medical/bccd", "medical/covid_cxr", "art/emoji_styles", "medical/ham10000", "art/wikiart7", "games/dcss_tiles")
+METRICS: dict[str, tuple[str, ...]] = {  # of each folder, the first is what it is chosen by
+    "medical/ham10000": ("mean_per_class", "auroc", "top1"),
+    "medical/bccd": ("mean_per_class", "auroc", "top1"),
+    "medical/covid_cxr": ("recall", "recall@10_text_to_image", "recall@10_image_to_text"),
+    "games/dcss_tiles/descriptions": ("recall", "recall@10_text_to_image", "recall@10_image_to_text"),
+}
+USUAL = ("top1", "mean_per_class")
+NAMES = {"mean_per_class": "balanced accuracy", "top1": "top-1", "auroc": "AUROC", "recall": "mean recall"}
+
+
+def recipes() -> list[str]:
+    """Names such as medical/bccd/lora, the cheap ones first."""
+    files = [file for file in RECIPES.glob("*/*/*.yaml") if file.stem not in ("offline", "described")]
+    names = [str(file.relative_to(RECIPES).with_suffix("")) for file in files]
+    ranks = {name: i for i, name in enumerate(CHEAP)}
+    return sorted(names, key=lambda name: (ranks.get(Path(name).name, len(CHEAP)), FIRST.index(str(Path(name).parent)), name))
+
+
+def run(name: str, seed: int, root: Path) -> bool:
+    """One fit, unless it has ended."""
+    folder = f"{name.replace('/', '-')}-{seed}"
+    if (root / folder / "summary.json").is_file():
+        return True
+    words = [sys.executable, "-m", "cliptune", "fit", "--config", f"recipes/{name}.yaml"]
+    words += ["--config", f"recipes/{Path(name).parent}/offline.yaml", "--seed_everything", str(seed)]
+    words += ["--run.root", str(root), "--run.name", folder]
+    shutil.rmtree(root / folder, ignore_errors=True)  # one that was cut off
+    began, log = time.time(), root / f"{folder}.log"
+    with log.open("w", encoding="utf-8") as handle:
+        started = subprocess.Popen(words, cwd=Path.cwd(), stdout=handle, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(started.pid, 0)
+    spent, status = used.ru_utime + used.ru_stime, os.waitstatus_to_exitcode(status)
+    if status == 0:  # the clock on the wall tells more of what else ran on the machine
+        (root / folder / "cpu.json").write_text(json.dumps({"cpu_seconds": spent}), encoding="utf-8")
+    print(f"{name} seed {seed}: status {status}, {time.time() - began:.0f} s, {spent:.0f} s of CPU; {log}", flush=True)
+    return status == 0
+
+
+def found(name: str, root: Path) -> list[dict[str, Any]]:
+    """The summaries of a recipe's ended runs."""
+    return [json.loads(file.read_text(encoding="utf-8")) for file in of_runs(name, root, "summary.json")]
+
+
+def of_runs(name: str, root: Path, file: str) -> list[Path]:
+    """A file of a recipe's ended runs."""
+    folders = [root / f"{name.replace('/', '-')}-{seed}" for seed in SEEDS]
+    return [folder / file for folder in folders if (folder / "summary.json").is_file() and (folder / file).is_file()]
+
+
+def cpu_seconds(name: str, root: Path) -> float | None:
+    """The mean of a recipe's runs that tell it."""
+    told = [json.loads(file.read_text(encoding="utf-8"))["cpu_seconds"] for file in of_runs(name, root, "cpu.json")]
+    return mean(told) if told else None
+
+
+def measured(name: str, root: Path) -> dict[str, Any] | None:
+    """What a recipe's runs come to."""
+    runs = found(name, root)
+    if not runs:
+        return None
+    wanted = METRICS.get(name) or METRICS.get(str(Path(name).parent), USUAL)
+    scores = {
+        metric: {state: [run[state][f"test/{metric}"] for run in runs] for state in ("zero_shot", "adapted")}
+        for metric in wanted
+        if all(f"test/{metric}" in run["adapted"] for run in runs)
+    }
+    guards = {
+        name: {state: [run["guard"][name][state][told["metric"]] for run in runs] for state in ("zero_shot", "adapted")}
+        for name, told in (runs[0].get("guard") or {}).items()
+    }
+    interval = runs[0].get("intervals", {}).get("adapted", {}).get(f"test/{next(iter(scores))}")
+    blends = [json.loads(file.read_text(encoding="utf-8")) for file in of_runs(name, root, "blend.json")]
+    return {
+        "recipe": name,
+        "seeds": len(runs),
+        "blends": [one for one in blends if one and len(blends) == len(runs)],
+        "scores": scores,
+        "guards": guards,
+        "interval_of_the_first_seed": interval,
+        "seconds": mean(run["seconds"]["total"] for run in runs),
+        "cpu_seconds": cpu_seconds(name, root),
+        "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
+        "learned": runs[0]["counts"]["parameters_learned"],
+        "test_images": runs[0]["counts"].get("test"),
+    }
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def table(folder: str, all_found: list[dict[str, Any]]) -> str:
+    """The card's table of one data set."""
+    rows = [one for one in all_found if str(Path(one["recipe"]).parent) == folder]
+    missing = [Path(name).name for name in recipes() if str(Path(name).parent) == folder and name not in [one["recipe"] for one in rows]]
+    if not rows:
+        return "Not measured yet."
+    lines: list[str] = []
+    for group in dict.fromkeys(tuple(one["scores"]) for one in rows):
+        same = [one for one in rows if tuple(one["scores"]) == group]
+        names = [NAMES.get(metric, metric.replace("_", " ").replace("recall@", "R@")) for metric in group]
+        guards = [f"{guard} kept" for guard in same[0]["guards"]]
+        lines += ["| recipe | seeds | " + " | ".join([*names, *guards, "CPU seconds", "MB"]) + " |"]
+        lines += ["|---" * (4 + len(names) + len(guards)) + "|"]
+        start = same[0]
+        zero = [spread(start["scores"][metric]["zero_shot"][:1]) for metric in group]
+        held = [f"score {guard['zero_shot'][0]:.3f}" for guard in start["guards"].values()]
+        lines += ["| zero-shot | | " + " | ".join([*zero, *held, "", ""]) + " |"]
+        for one in same:
+            kept = [f"{mean(a / z for a, z in zip(g['adapted'], g['zero_shot'], strict=True)):.0%}" for g in one["guards"].values()]
+            scores = [spread(one["scores"][metric]["adapted"]) for metric in group]
+            if one["seeds"] == 1 and one["interval_of_the_first_seed"]:
+                low, high = one["interval_of_the_first_seed"]
+                scores[0] += f" ({low:.3f} to {high:.3f})"
+            cells = [*scores, *kept, f"{one['cpu_seconds'] or math.nan:.0f}".replace("nan", ""), f"{one['peak_memory_mb']:,.0f}"]
+            lines += [f"| `{Path(one['recipe']).name}` | {one['seeds']} | " + " | ".join(cells) + " |"]
+            if any(found["share"] < 1 for found in one["blends"]):
+                lines += [blended(one, group)]
+        lines += [""]
+    if missing:
+        lines += [f"Not measured yet: {', '.join(f'`{name}`' for name in missing)}."]
+    return "\n".join(lines).rstrip()
+
+
+def blended(one: dict[str, Any], group: tuple[str, ...]) -> str:
+    """The row of the share that keeps 80 % of the gain on validation (recipe_blends.py)."""
+    shares = sorted({f"{found['share']:g}" for found in one["blends"]})
+    scores = [spread([found["test"][f"test/{metric}"] for found in one["blends"]]) for metric in group]
+    kept = [
+        f"{mean(found['guards'][guard]['blend'] / found['guards'][guard]['zero_shot'] for found in one['blends']):.0%}"
+        for guard in one["guards"]
+    ]
+    return (
+        f"| `{Path(one['recipe']).name}`, {' or '.join(shares)} of it | {len(one['blends'])} | "
+        + " | ".join([*scores, *kept, "", ""])
+        + " |"
+    )
+
+
+def fill(root: Path) -> None:
+    """Write the results into the JSON file, the cards and the recipes."""
+    all_found = [one for name in recipes() if (one := measured(name, root)) is not None]
+    whole = {"machine": machine(), "versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "recipes": all_found}
+    (RESULTS / "recipes.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    for card in RECIPES.glob("*/README.md"):
+        text = card.read_text(encoding="utf-8")
+        for folder in re.findall(r"<!-- results (\S+) -->", text):
+            marks = f"<!-- results {folder} -->", "<!-- end -->"
+            head, _, rest = text.partition(marks[0])
+            drawn = draw(folder, [one for one in all_found if str(Path(one["recipe"]).parent) == folder], RECIPES / f"{folder}.png")
+            shown = [table(folder, all_found), *([f"![{drawn}]({Path(folder).name}.png)"] if drawn else [])]
+            text = head + marks[0] + "\n" + "\n\n".join(shown) + "\n" + marks[1] + rest.partition(marks[1])[2]
+        card.write_text(text, encoding="utf-8")
+    for name in set(recipes()) - {one["recipe"] for one in all_found}:
+        _write_line(RECIPES / f"{name}.yaml", "# Cost, result: with ViT-B-16 not measured yet; offline not measured yet.")
+    for one in all_found:
+        file = RECIPES / f"{one['recipe']}.yaml"
+        metric, scores = next(iter(one["scores"].items()))
+        score = f"{NAMES.get(metric, metric)} {scores['zero_shot'][0]:.3f} before, {spread(scores['adapted'])} after"
+        seeds = f"{one['seeds']} seeds" if one["seeds"] > 1 else "one seed"
+        line = f"# Cost, result: with ViT-B-16 not measured yet; offline {_cost(one)}test {score} ({seeds})."
+        _write_line(file, line)
+
+
+def _write_line(file: Path, line: str) -> None:
+    text = re.sub(r"^# Cost, result:.*$", line, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    file.write_text(text, encoding="utf-8")
+
+
+def _cost(one: dict[str, Any]) -> str:
+    return f"{one['cpu_seconds']:.0f} s of one core, " if one["cpu_seconds"] else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("run", "fill"))
+    parser.add_argument("--root", type=Path, default=Path("runs/recipes"))
+    parser.add_argument("--only", nargs="*", default=[""], help="names that hold one of these, in their order")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; set OMP_NUM_THREADS so that they share the cores")
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    given = parser.parse_args()
+    if given.command == "fill":
+        fill(given.root)
+        return
+    given.root.mkdir(parents=True, exist_ok=True)
+    wanted = dict.fromkeys(name for part in given.only for name in recipes() if part in name)
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(lambda one: run(one[1], one[0], given.root), [(seed, name) for seed in given.seeds for name in wanted]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Which method on which data: `cliptune sweep` on the sets of ../shared/data with nano, at the same few images for all methods.
+
+`python benchmarks/sets.py run` runs the sweeps one after another (each goes on where it was cut off); `fill` writes results/sets.json, the
+pictures docs/sets*.png and the tables of docs/sweep.md from what there is.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import yaml
+from matplotlib import pyplot as plt
+from matplotlib.ticker import NullLocator, PercentFormatter
+from measure import RESULTS, machine, versions
+
+from cliptune.sweep.plots import COLOURS, FAINT, MARKERS
+
+ROOT = Path(__file__).parents[1]
+DATA = "../shared/data/{}/data.parquet"
+SHOTS, SEEDS = "1,4,16", "1,2,3"
+PHOTOS = {
+    "path": DATA.format("caltech101"),
+    "images": 200,
+    "caption_column": None,
+}  # what is forgotten; with captions where those are the target
+CAPTIONS = {"path": DATA.format("flickr8k"), "images": 200}
+SETS: dict[str, dict[str, Any]] = {  # what differs: data, epochs, and methods where the data has no classes
+    "bccd": {"path": "bccd_cells", "label_column": "label", "templates": "a microscope image of a {}.", "balanced": True},
+    "ham10000": {"path": "ham10000_96", "label_column": "label", "templates": "a dermoscopic image of a {}.", "balanced": True},
+    "wikiart7": {"path": "wikiart7_96", "label_column": "label", "templates": "a painting in the style of {}."},
+    "dcss_tiles": {"path": "dcss_tiles", "label_column": "label", "templates": "pixel art of a {}.", "transform": "pixel_art"},
+    "emoji_styles": {
+        "path": "emoji_styles",
+        "label_column": "category",
+        "templates": "an emoji of {}.",
+        "where": {"category": ["symbols", "people", "objects", "nature", "travel", "food", "activity"]},  # not "unknown"
+    },
+    "covid_cxr": {"path": "covid_cxr", "caption_column": "notes", "label_column": None, "where": {"modality": "X-ray"}},
+    "flickr8k": {"path": "flickr8k", "caption_column": "captions", "label_column": None},
+    "caltech101": {"path": "caltech101", "label_column": "label", "templates": "a photo of a {}.", "shots_column": "fewshot_list"},
+    "tiny_imagenet": {"path": "tiny_imagenet_32", "label_column": "label", "templates": "a photo of a {}."},
+}
+EPOCHS = {"flickr8k": 2, "caltech101": 5, "tiny_imagenet": 5}  # 20 else
+
+
+def config(name: str) -> dict[str, Any]:
+    """The recipe of a set's sweep."""
+    given = dict(SETS[name])
+    balanced, path = given.pop("balanced", False), given.pop("path")
+    captions = given.get("label_column") is None
+    return {
+        "run": {"name": name, "pictures": False, "report": False},
+        "model": {
+            "backbone": {"name": "nano"},
+            "method": {"class_path": "LoRA", "init_args": {"rank": 8, "targets": ["q", "k", "v", "mlp"]}},
+            "objective": {"class_path": "Contrastive", "init_args": {"same": ["caption"]}} if captions else "CrossEntropy",
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4, "weight_decay": 0.01}},
+        },
+        "data": {"path": DATA.format(path), "batch_size": 32, **({} if captions else {"caption_column": None}), **given},
+        "trainer": {"max_epochs": EPOCHS.get(name, 20), "check_val_every_n_epoch": 1 if name in EPOCHS else 4},
+        "watch": {"patience": None, **({"monitor": "val/mean_per_class"} if balanced else {})},
+        "evaluation": {"resamples": 0, "curve": False},
+        "guard": [CAPTIONS if name == "caltech101" else PHOTOS],
+    }
+
+
+def run(name: str, root: Path, jobs: int) -> int:
+    """The sweep of a set."""
+    file = root / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(config(name), sort_keys=False), encoding="utf-8")
+    captions = SETS[name].get("label_column") is None
+    words = ["--methods", "flyp,lora_contrastive", "--shots", "all"] if captions else ["--methods", "all", "--shots", SHOTS]
+    words = [sys.executable, "-m", "cliptune", "sweep", "--config", str(file), *words, "--seeds", SEEDS]
+    with (root / f"{name}.log").open("a", encoding="utf-8") as log:
+        return subprocess.run(
+            [*words, "--output", str(root / name), "--jobs", str(jobs), "--keep", "none"], stdout=log, stderr=subprocess.STDOUT
+        ).returncode
+
+
+def read(name: str, root: Path) -> dict[str, Any] | None:
+    """What a set's sweep came to."""
+    file = root / name / "sweep.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def mean_of(one: dict[str, Any], method: str, shots: int | str) -> dict[str, Any] | None:
+    """The mean over seeds of a method at a number of shots."""
+    return next((mean for mean in one["means"] if (mean["method"], mean["shots"]) == (method, shots)), None)
+
+
+def told(one: dict[str, Any], method: str, shots: int | str) -> str:
+    """A cell of the table: bold where no method's mean is higher."""
+    mean = mean_of(one, method, shots)
+    if mean is None:
+        return ""
+    test, best = mean["test"], max(other["test"]["mean"] for other in one["means"] if other["shots"] == shots)
+    text = f"{test['mean']:.3f}" + (f" ± {test['std']:.3f}" if test["std"] is not None else "")
+    text = f"**{text}**" if test["mean"] == best else text
+    return text + (f" (n={test['n']})" if test["n"] < len(one["seeds"]) else "")
+
+
+def tables(found: dict[str, dict[str, Any]]) -> Iterable[str]:
+    """The tables of the page: one for each number of shots, one for what is forgotten, one of recommendations."""
+    classes = {name: one for name, one in found.items() if SETS[name].get("label_column") is not None}
+    methods = list(dict.fromkeys(mean["method"] for one in classes.values() for mean in one["means"]))
+    head = "| | " + " | ".join(classes) + " |\n|---|" + "---|" * len(classes)
+    metric = "| metric | " + " | ".join(METRICS.get(one["metric"], one["metric"]) for one in classes.values()) + " |"
+    zero = "| zero-shot | " + " | ".join(f"{one['zero_shot']:.3f}" for one in classes.values()) + " |"
+    for shots in (int(count) for count in SHOTS.split(",")) if classes else ():
+        rows = [f"| {method} | " + " | ".join(told(one, method, shots) for one in classes.values()) + " |" for method in methods]
+        yield "\n".join([f"{shots} image{'s' * (shots > 1)} of each class, test:\n", head, metric, zero, *rows])
+    if classes:
+        rows = [f"| {method} | " + " | ".join(lost(one, method) for one in classes.values()) + " |" for method in methods]
+        yield "\n".join(["What is forgotten at 16 images of each class, points on the guard:\n", head, *rows])
+    pairs = {name: one for name, one in found.items() if name not in classes}
+    if pairs:
+        lines = [
+            "Images and captions (mean recall on test, all training images):\n",
+            "| | zero-shot | flyp | lora_contrastive | guard, points |",
+        ]
+        lines += ["|---|---|---|---|---|"]
+        for name, one in pairs.items():
+            cells = [told(one, method, "all") for method in ("flyp", "lora_contrastive")]
+            guards = " and ".join(lost(one, method, "all") for method in ("flyp", "lora_contrastive"))
+            lines += [f"| {name} | {one['zero_shot']:.3f} | {cells[0]} | {cells[1]} | {guards} |"]
+        yield "\n".join(lines)
+    lines = ["What each sweep recommends:\n", *(f"- **{name}**: {sentence(one)}" for name, one in found.items())]
+    yield "\n".join(lines)
+
+
+METRICS = {"mean_per_class": "balanced accuracy", "top1": "top-1"}
+
+
+def sentence(one: dict[str, Any]) -> str:
+    """The recommendation, without its first word."""
+    return str(one["recommendation"]["sentence"]).removeprefix("Recommended: ")
+
+
+def lost(one: dict[str, Any], method: str, shots: int | str = 16) -> str:
+    """How the guard changed, in points."""
+    mean = mean_of(one, method, shots)
+    change = next(iter(mean["guard"].values()), None) if mean else None
+    return f"{100 * change['mean']:+.1f}" if change else ""
+
+
+def draw(found: dict[str, dict[str, Any]], file: Path) -> None:
+    """Test scores against shots, a panel for each set with classes."""
+    classes = {name: one for name, one in found.items() if SETS[name].get("label_column") is not None}
+    methods = list(dict.fromkeys(mean["method"] for one in classes.values() for mean in one["means"]))
+    rows = -(-len(classes) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(10, 3.1 * rows), squeeze=False, constrained_layout=True)
+    for axis in axes.flat[len(classes) :]:
+        axis.set_axis_off()
+    for axis, (name, one) in zip(axes.flat, classes.items(), strict=False):
+        axis.axhline(one["zero_shot"], color=FAINT, linestyle="--", linewidth=1.2, label="zero-shot")
+        for i, method in enumerate(methods):
+            known = [mean for mean in one["means"] if mean["method"] == method]
+            axis.errorbar(
+                [mean["shots"] for mean in known],
+                [mean["test"]["mean"] for mean in known],
+                yerr=[mean["test"]["std"] or 0.0 for mean in known],
+                color=COLOURS[i],
+                marker=MARKERS[i],
+                markersize=4,
+                linewidth=1.4,
+                elinewidth=0.9,
+                capsize=2,
+                label=method,
+            )
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xticks([1, 4, 16], ["1", "4", "16"])
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_title(f"{name}, {METRICS.get(one['metric'], one['metric'])}", loc="left", fontsize=9)
+        axis.grid(axis="y", color="#e6e6e1", linewidth=0.8)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.supxlabel("training images of each class", fontsize=9)
+    figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside right center")
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
+def fill(root: Path) -> None:
+    """Write the results into the JSON file, the picture and the page."""
+    found = {name: one for name in SETS if (one := read(name, root)) is not None}
+    kept = ("metric", "methods", "shots", "seeds", "zero_shot", "means", "recommendation", "failed")
+    sets = {name: {key: one[key] for key in kept} for name, one in found.items()}
+    whole = {"machine": machine(), "versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "sets": sets}
+    (RESULTS / "sets.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    draw(found, ROOT / "docs" / "sets.png")
+    page = ROOT / "docs" / "sweep.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    lacking = [name for name in SETS if name not in found]
+    parts = [*tables(found), *([f"Not measured yet: {', '.join(lacking)}."] if lacking else [])]
+    page.write_text(before + MARKS[0] + "\n" + "\n\n".join(parts) + "\n" + MARKS[1] + rest.partition(MARKS[1])[2], encoding="utf-8")
+
+
+MARKS = "<!-- sets -->", "<!-- end of sets -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("run", "fill"))
+    parser.add_argument("--root", type=Path, default=Path("runs/sets"))
+    parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
+    parser.add_argument("--jobs", type=int, default=1)
+    given = parser.parse_args()
+    given.root.mkdir(parents=True, exist_ok=True)
+    if given.command == "fill":
+        fill(given.root)
+        return
+    for name in given.sets:
+        print(f"{name}: status {run(name, given.root, given.jobs)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
