@@ -32,6 +32,21 @@ def run(*words: str) -> dict[str, Any]:
     return {**json.loads(newest.read_text(encoding="utf-8")), "folder": newest.parent}
 
 
+CLASSIFIED = ("top1", "top5", "mean_per_class", "macro_f1", "auroc", "map", "ece", "nll")  # metrics of more than five classes
+CALIBRATED = ("ece_calibrated", "nll_calibrated")
+
+
+def names_of(*splits: str) -> set[str]:
+    """The metrics of a model whose images have classes; of test the calibrated ones too, where validation was scored as well."""
+    calibrated = {f"test/{name}" for name in CALIBRATED} if {"val", "test"} <= set(splits) else set()
+    return {f"{split}/{name}" for split in splits for name in CLASSIFIED} | calibrated
+
+
+def plain(scores: dict[str, float], split: str) -> dict[str, float]:
+    """The metrics of a split that need no other split."""
+    return {name: value for name, value in scores.items() if name.startswith(f"{split}/") and not name.endswith("_calibrated")}
+
+
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()
     assert main(list(words)) == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.feather
 from datasets import Dataset
 
-from cliptune.data.sources import open_source
+from cliptune.data.formats.sources import open_source
 
 Picture = Callable[[str], Path]
 ROWS = [{"image": f"{i}.png", "caption": f"고양이 {i}, 잔다"} for i in range(3)]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cliptune.data import locks
-from cliptune.data.shelf import Shelf
-from cliptune.data.store import RowStore, digests_of
+from cliptune.data.kept import locks
+from cliptune.data.kept.shelf import Shelf
+from cliptune.data.kept.store import RowStore, digests_of
 
 ABOUT = {"backbone": "nano", "tower": "image", "view": "eval", "weights": "0123", "precision": "32-true"}
 SHAPE = (3, 5)
@@ -20,8 +20,8 @@ LIVE = """
 import os, signal, sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from cliptune.data import locks
-from cliptune.data.store import RowStore
+from cliptune.data.kept import locks
+from cliptune.data.kept.store import RowStore
 from stores import ABOUT, SHAPE, items, rows_of, use_locks
 use_locks({kind!r})
 shelf = RowStore(Path({folder!r}), 1).shelf(ABOUT, SHAPE)

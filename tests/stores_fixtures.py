@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from stores import ABOUT, SHAPE, live, use_locks
 
-from cliptune.data.shelf import Shelf
-from cliptune.data.store import RowStore
+from cliptune.data.kept.shelf import Shelf
+from cliptune.data.kept.store import RowStore
 
 LOCKING = """
 with shelf.lock():

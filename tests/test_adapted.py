@@ -202,7 +202,7 @@ def test_what_is_no_image_is_a_data_error(model: AdaptedCLIP, case: str) -> None
     [
         (["cat"], "a photo of a cat.", r"template 'a photo of a cat\.' has no \{\} for the class name\. Write it as 'a photo of a \{\}\.'"),
         (None, ["a {}", "the"], r"template 'the' has no \{\}"),
-        (None, [], r"has no \{\} for the class name"),
+        (None, [], r"templates is empty\. Give at least one"),
         ([], None, r"has no class_names"),
     ],
 )

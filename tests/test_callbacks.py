@@ -1,16 +1,22 @@
 """What a run keeps: the best checkpoint for use, small and sufficient, and the last one to go on from."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
-from small import error_of, run
+from small import error_of, plain, run
 
 import cliptune
-from cliptune.data.digits import digits
+from cliptune.callbacks import Best, Floor, Watch
+from cliptune.data.formats.digits import digits
+from cliptune.errors import TrainingError
+from cliptune.module import AdaptModule
 
 LIMITS = [f"--trainer.limit_{name}_batches=2" for name in ("train", "val", "test")]
 FOR_TRAINING = {"optimizer_states", "lr_schedulers", "callbacks"}
@@ -37,7 +43,7 @@ def test_best_is_for_use_and_last_to_go_on_from(config: Path, capsys: pytest.Cap
     assert {file: file.read_bytes() for file in Path("runs/small").rglob("*") if file.is_file()} == held
     assert [folder.name for folder in Path("runs").iterdir()] == ["small"]
     scored = run("test", "--config", str(config), "--ckpt_path", "runs/small", "--run.name", "scored")
-    assert scored["adapted"] == {"test/top1": fitted["adapted"]["test/top1"]}
+    assert scored["adapted"] == plain(fitted["adapted"], "test")
     longer = run(*words, "--ckpt_path", "runs/small", "--trainer.max_epochs", "2")  # a folder's last
     assert (longer["folder"], longer["epochs"], kept("last")["global_step"]) == (Path("runs/small"), 2, 10)
 
@@ -52,3 +58,53 @@ def test_a_nanos_lora_is_less_than_a_megabyte_and_needs_neither_config_nor_data(
     found = cliptune.load("alone.ckpt").classify([row["image"]["bytes"] for row in rows])
     right = [name == found.class_names[label] for name, label in zip(found.names, rows["label"], strict=True)]
     assert np.mean(right) == pytest.approx(fitted["adapted"]["test/top1"])
+
+
+def chosen(evaluations: list[tuple[float, float]], callback: Best) -> list[bool]:
+    """Which of the evaluations, each a score and a cross-entropy, is kept when it comes."""
+    found = []
+    for score, nll in evaluations:
+        trainer: Any = SimpleNamespace(
+            callback_metrics={"val/nll": torch.tensor(nll)} if nll else {}, strategy=SimpleNamespace(reduce_boolean_decision=bool)
+        )
+        found.append(callback.check_monitor_top_k(trainer, torch.tensor(score)))
+        if found[-1]:
+            callback.kth_best_model_path = "best.ckpt"
+            callback.best_k_models = {"best.ckpt": torch.tensor(score)}
+    return found
+
+
+def best(folder: Path) -> Best:
+    return Best(dirpath=folder, filename="best", monitor="val/score", mode="max")
+
+
+def test_of_equal_scores_the_surest_is_kept(tmp_path: Path) -> None:
+    evaluations = [(0.8, 0.9), (1.0, 0.5), (1.0, 0.2), (1.0, 0.3), (0.9, 0.1), (1.0, 0.1)]
+    assert chosen(evaluations, best(tmp_path)) == [True, True, True, False, False, True]
+
+
+def test_without_classes_the_first_of_equals_stays(tmp_path: Path) -> None:
+    assert chosen([(0.5, 0.0), (0.5, 0.0), (0.6, 0.0)], best(tmp_path)) == [True, False, True]
+
+
+def test_a_run_that_goes_on_knows_how_sure_its_best_was(tmp_path: Path) -> None:
+    first, second = best(tmp_path), best(tmp_path)
+    assert chosen([(1.0, 0.2)], first) == [True]
+    second.load_state_dict(first.state_dict())
+    second.kth_best_model_path, second.best_k_models = "best.ckpt", {"best.ckpt": torch.tensor(1.0)}
+    assert chosen([(1.0, 0.3), (1.0, 0.1)], second) == [False, True]
+
+
+@pytest.mark.parametrize(("images", "ends"), [(40, False), (400, True)])
+def test_a_fall_that_few_images_explain_ends_nothing(images: int, ends: bool) -> None:
+    """From 0.1 to nothing is four images of forty, 2.1 standard errors; of four hundred it is 6.7."""
+    floor = Floor(Watch())
+    floor.zero_shot = 0.1
+    module = AdaptModule.__new__(AdaptModule)
+    L.LightningModule.__init__(module)
+    module.evaluated = {"val": {"images": images, "texts": 0}}
+    trainer: Any = SimpleNamespace(
+        callback_metrics={"val/score": torch.tensor(0.0)}, state=SimpleNamespace(fn="fit"), sanity_checking=False, current_epoch=0
+    )
+    with pytest.raises(TrainingError, match=r"fell to 0\.000, from 0\.100") if ends else nullcontext():
+        floor.on_validation_end(trainer, module)

@@ -6,14 +6,16 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
-from small import error_of, run
+from small import error_of, names_of, plain, run
 
 import cliptune
+from cliptune import course
 from cliptune.main import main
 
 FILES = ("config.yaml", "metrics.csv", "summary.json", "curves.png", "examples.png", "checkpoints/best.ckpt", "checkpoints/last.ckpt")
@@ -28,7 +30,7 @@ def test_fit_leaves_a_run_folder_and_says_what_was_won(config: Path, capsys: pyt
     for name in FILES:
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "tensorboard").glob("events*"))
-    assert set(summary["zero_shot"]) == set(summary["adapted"]) == {"val/top1", "test/top1"}
+    assert set(summary["zero_shot"]) == set(summary["adapted"]) == names_of("val", "test")
     counts = summary["counts"]
     assert (counts["train"], counts["validation"], counts["test"], counts["classes"]) == (1079, 359, 359, 10)
     learned = sum(p.numel() for p in cliptune.load(folder).backbone.parameters())
@@ -39,7 +41,7 @@ def test_fit_leaves_a_run_folder_and_says_what_was_won(config: Path, capsys: pyt
     assert 0 <= summary["waiting_for_data"] <= 1
     assert summary["versions"]["cliptune"] == cliptune.__version__
     said = capsys.readouterr().out
-    assert f"{summary['zero_shot']['test/top1']:.4f} │  {summary['adapted']['test/top1']:.4f}" in said
+    assert f"{summary['zero_shot']['test/top1']:.4f} │  {summary['adapted']['test/top1']:.4f} │" in said
     assert f"{learned:,} of {learned:,} parameters" in said
     assert "run folder: runs/small" in said
     assert "cliptune test --config runs/small/config.yaml --ckpt_path runs/small" in said
@@ -65,10 +67,10 @@ def test_a_second_run_gets_its_own_folder_and_the_resolved_config_refits(config:
 
 def test_test_without_a_checkpoint_is_the_zero_shot_baseline_and_with_one_the_adapted_model(config: Path) -> None:
     fitted = run("fit", "--config", str(config))
-    assert run("test", "--config", str(config))["zero_shot"] == {"test/top1": fitted["zero_shot"]["test/top1"]}
+    assert run("test", "--config", str(config))["zero_shot"] == plain(fitted["zero_shot"], "test")
     for wanted in ("best", "runs/small", "runs/small/checkpoints/best.ckpt"):
-        assert run("test", "--config", str(config), "--ckpt_path", wanted)["adapted"] == {"test/top1": fitted["adapted"]["test/top1"]}
-    assert run("validate", "--config", str(config))["zero_shot"] == {"val/top1": fitted["zero_shot"]["val/top1"]}
+        assert run("test", "--config", str(config), "--ckpt_path", wanted)["adapted"] == plain(fitted["adapted"], "test")
+    assert run("validate", "--config", str(config))["zero_shot"] == plain(fitted["zero_shot"], "val")
 
 
 def test_predict_writes_a_row_for_each_test_image(config: Path) -> None:
@@ -118,7 +120,13 @@ def test_a_metric_that_is_not_there_cannot_be_watched(config: Path, capsys: pyte
 
 
 def test_a_fall_far_below_zero_shot_ends_the_run(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cliptune.cli.AdaptCLI._score", lambda self, what: {"val/score": 0.9, "val/top1": 0.9, "test/top1": 0.9})
+    def high(cli: Any, command: str, state: Any) -> None:
+        measured(cli, command, state)
+        with torch.inference_mode():
+            cli.trainer.callback_metrics["val/score"].fill_(0.9)
+
+    measured = course.score
+    monkeypatch.setattr(course, "score", high)
     error = error_of(capsys, "fit", "--config", str(config), "--watch.floor", "0.5")
     assert "from 0.900 zero-shot (epoch 1)" in error
     assert "Lower the learning rate" in error
@@ -142,6 +150,25 @@ def test_help_answers_without_torch_or_lightning() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_first_step_of_a_plain_fit_waits_for_no_library_that_it_does_not_use(config: Path) -> None:
+    unused = [
+        "accelerate", "faiss", "onnx", "onnxruntime", "onnxscript", "peft", "pydicom",
+        "transformers.modeling_utils", "torch.distributed.checkpoint", "cliptune.pictures", "cliptune.report.writing",
+    ]  # fmt: skip
+    code = (
+        "import sys\n"
+        "from cliptune.main import main\n"
+        "from cliptune.module import AdaptModule\n"
+        "def first(self, outputs, batch, batch_idx):\n"
+        f"    print('seen', [m for m in {unused} if m in sys.modules])\n"
+        "    raise KeyboardInterrupt\n"
+        "AdaptModule.on_train_batch_end = first\n"
+        "main(['fit', '--config', sys.argv[1], '--run.baseline', 'false'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(config)], capture_output=True, text=True, check=False)
+    assert "seen []" in done.stdout, done.stdout + done.stderr
+
+
 def test_every_key_of_the_help_screens_is_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     from cliptune.help import COMMANDS, SCREENS
 
@@ -157,7 +184,7 @@ def test_every_key_of_the_help_screens_is_a_key(capsys: pytest.CaptureFixture[st
         assert len(SCREENS[command].splitlines()) < 50
 
 
-@pytest.mark.parametrize("command", ["predict", "export", "soup", "index", "search"])
+@pytest.mark.parametrize("command", ["predict", "export", "soup", "index", "search", "report"])
 def test_every_option_of_a_help_screen_is_an_argument_and_the_other_way_round(command: str) -> None:
     from cliptune.help import SCREENS
 
@@ -165,15 +192,3 @@ def test_every_option_of_a_help_screen_is_an_argument_and_the_other_way_round(co
     keyword = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     told = set(re.findall(r"--([a-z][a-z-]*)", SCREENS[command])) - {"config", "ckpt", "help-all"}
     assert told - {"key"} == {name.replace("_", "-") for name in keyword}
-
-
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_an_image_that_cannot_be_read_is_one_line_from_a_worker_too(
-    config: Path, capsys: pytest.CaptureFixture[str], picture: Callable[[str], Path], workers: str
-) -> None:
-    files = [picture(f"folder/{kind}/{i}.png") for kind in ("cat", "dog") for i in range(20)]
-    for file in files:
-        file.write_bytes(b"junk")
-    error = error_of(capsys, "test", "--config", str(config), "--data.path", "folder", "--data.batch_size", "4", "--data.workers", workers)
-    assert error.startswith("DataError: cannot decode the image")
-    assert error.endswith("Mend it, or take its row out of the data.")

@@ -18,8 +18,9 @@ from PIL import Image
 import cliptune
 
 COUNTS = {"train": 24, "validation": 11, "test": 13}  # odd numbers: the last batches are filled up
-TRAINER = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1", "--run.pictures", "false"]
-LIMIT = 240  # seconds, for a machine that does other things too
+TRAINER = ["--trainer.precision", "32-true"]  # in bfloat16, which some CPUs have, two processes round differently from one
+TRAINER += ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1", "--run.pictures", "false"]
+LIMIT = 600  # seconds; two processes beside other tests on two cores are slow, and one that hangs hangs for ever
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +83,23 @@ def assert_same_metrics(one: Path, two: Path) -> None:
 TWO = ["--config", "scale/ddp", "--trainer.devices", "2"]
 
 
+def guard(table: Path) -> str:
+    """An odd number of images, with more texts on one process than on the other."""
+    return f"{{path: {table}, split: validation, name: held}}"
+
+
 @pytest.fixture(scope="module")
 def runs(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fit in one process, and with half the batch, in chunks, in two."""
     folder = tmp_path_factory.mktemp("runs")
-    more = ["--data.swaps", "1", "--trainer.gradient_clip_val", "1"]
+    more = ["--data.swaps", "1", "--trainer.gradient_clip_val", "1", "--guard", guard(table)]
     one = fit(table, folder, "one", "--data.batch_size", "8", *more)
     assert one.returncode == 0, one.stderr
     assert "global batch 8 = 1 device, 7 negatives each" in one.stdout
     two = fit(table, folder, "two", "--data.batch_size", "4", "--model.chunk_size", "3", *more, *TWO)
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("global batch 8 = 2 devices x 4, 7 negatives each") == 1
-    assert two.stdout.count("scoring zero-shot ...") == 1
+    assert two.stdout.count("scoring zero-shot on validation ...") == 1
     return folder / "runs"
 
 
@@ -104,10 +110,15 @@ def test_two_processes_have_the_metrics_of_one_with_the_doubled_batch(runs: Path
     assert (two["devices"], two["batch_size"]) == (2, {"each": 4, "global": 8})
     assert two["adapted"] == pytest.approx(one["adapted"], abs=1e-6)
     assert two["counts"] == one["counts"]
+    for state in ("zero_shot", "adapted"):
+        assert two["guard"]["held"][state] == pytest.approx(one["guard"]["held"][state], abs=1e-6)
+    assert (two["guard"]["held"]["images"], two["guard"]["held"]["texts"]) == (COUNTS["validation"], COUNTS["validation"] + 3)
+    assert two["guard"]["held"]["adapted"]["top1"] == pytest.approx(two["adapted"]["val/top1"], abs=1e-6)  # the same images
+    assert two["curve"]["guards"]["held"] == pytest.approx(one["curve"]["guards"]["held"], abs=1e-6)
 
 
 def test_two_processes_go_on_with_a_run_that_one_began_and_one_with_theirs(table: Path, runs: Path) -> None:
-    more = ["--trainer.max_epochs", "3", "--data.swaps", "1", "--trainer.gradient_clip_val", "1"]
+    more = ["--trainer.max_epochs", "3", "--data.swaps", "1", "--trainer.gradient_clip_val", "1", "--guard", guard(table)]
     for name, devices in (("one", [*TWO, "--data.batch_size", "4"]), ("two", ["--data.batch_size", "8"])):
         found = fit(table, runs.parent, name, *devices, *more, "--ckpt_path", str(runs / name))
         assert found.returncode == 0, found.stderr
@@ -117,7 +128,8 @@ def test_two_processes_go_on_with_a_run_that_one_began_and_one_with_theirs(table
 def test_predictions_of_two_processes_are_each_row_once(table: Path, runs: Path) -> None:
     for name, devices in (("p1", []), ("p2", TWO)):
         words = ["predict", "--data.path", str(table), "--data.workers", "0", "--data.batch_size", "4", "--trainer.accelerator", "cpu"]
-        found = run([*words, *devices, "--run.name", name, "--model.method", "Full", "--ckpt_path", str(runs / "one")], runs.parent)
+        words += [*devices, *TRAINER, "--run.name", name, "--model.method", "Full", "--ckpt_path", str(runs / "one")]
+        found = run(words, runs.parent)
         assert found.returncode == 0, found.stderr
     one, two = (pd.read_csv(runs / name / "predictions.csv") for name in ("p1", "p2"))
     assert two["row"].tolist() == list(range(COUNTS["test"]))
@@ -135,11 +147,12 @@ def test_when_one_process_fails_all_end_and_say_why_once(table: Path, tmp_path: 
     row = rows.index[rows["split"] == split][place]
     rows.loc[row, "image"] = str(broken)
     rows.to_json(tmp_path / "table.jsonl", orient="records", lines=True)
-    found = fit(tmp_path / "table.jsonl", tmp_path, "broken", "--data.batch_size", "4", *TWO)
+    found = fit(tmp_path / "table.jsonl", tmp_path, "broken", "--data.batch_size", "4", "--data.allow_outside", "true", *TWO)
     assert found.returncode not in (0, None)
     assert found.stderr.count("broken.png") == 1, found.stderr
     assert "Traceback" not in found.stderr, found.stderr
-    assert (tmp_path / "runs" / "broken").exists() == (split == "train")  # where something was measured already
+    listed = pd.read_csv(tmp_path / "runs" / "broken" / "bad_samples.csv")
+    assert (listed["split"].tolist(), listed["path"].tolist()) == ([split], [str(broken)])
 
 
 def test_a_probe_is_solved_on_the_rows_of_both_processes_and_both_see_their_share_once(table: Path, tmp_path: Path) -> None:
@@ -162,7 +175,8 @@ def test_a_probe_is_solved_on_the_rows_of_both_processes_and_both_see_their_shar
         for split, count in COUNTS.items():
             told = f"{count:,} computed" if name == "two" else "all there already"
             assert f"rows of {count} images, {told}" in done.stdout, (split, done.stdout)
-    assert found["two"]["adapted"] == pytest.approx(found["one"]["adapted"], abs=1e-6)
+    for name, value in found["one"]["adapted"].items():  # where L-BFGS stops shows in probabilities first
+        assert found["two"]["adapted"][name] == pytest.approx(value, abs=1e-6 if "top" in name or "recall" in name else 1e-3), name
 
 
 def test_an_error_that_both_find_is_told_once(table: Path, tmp_path: Path) -> None:
@@ -237,11 +251,15 @@ SHARDED = ["--config", "scale/fsdp", "--trainer.devices", "2", "--data.batch_siz
 
 
 @pytest.mark.parametrize("method", ["Full", pytest.param("LoRA", marks=pytest.mark.slow)])
-def test_what_was_written_sharded_loads_in_one_process_and_goes_on_sharded(table: Path, tmp_path: Path, method: str) -> None:
-    found = fit(table, tmp_path, "sharded", *SHARDED, "--model.method", method)
+def test_what_was_written_sharded_loads_in_one_process_and_goes_on_sharded(table: Path, runs: Path, tmp_path: Path, method: str) -> None:
+    found = fit(table, tmp_path, "sharded", *SHARDED, "--model.method", method, "--guard", guard(table))
     assert found.returncode == 0, found.stderr
     folder = tmp_path / "runs" / "sharded"
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    one = json.loads((runs / "one" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["zero_shot"] == pytest.approx(one["zero_shot"], abs=1e-6)
+    assert summary["guard"]["held"]["zero_shot"] == pytest.approx(one["guard"]["held"]["zero_shot"], abs=1e-6)
+    assert summary["guard"]["held"]["adapted"]["top1"] == pytest.approx(summary["adapted"]["val/top1"], abs=1e-6)
     model = cliptune.load(folder)
     rows = [row for row in pd.read_json(table, lines=True).to_dict("records") if row["split"] == "test"]
     said = model.classify([table.parent / row["image"] for row in rows]).names

@@ -24,6 +24,8 @@ CONFIGS = {
     "data_path": ("data: {path: ./nothing.parquet}", ["there is no nothing.parquet"]),
     "template": ("data: {templates: a photo}", ["no {} for the class name"]),
     "floor": ("watch: {floor: 2}", ["watch: floor 2", "share of zero-shot"]),
+    "seeds": ("seeds: [1, 1]", ["seeds [1, 1] names 1 twice"]),
+    "test_monitor": ("watch: {monitor: test/top1}", ["monitor test/top1 would choose the model on the test split", "Take val/top1."]),
     "batch": ("data: {batch_size: 5000}", ["batch_size 5000", "training rows"]),
     "image_size": ("model: {backbone: {name: nano, image_size: 50}}", ["image_size 50", "Take 48"]),
     "sum": ("model: {objective: Sum}", ["parts must be set", "objective/keep"]),

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cliptune.data.shelf import Shelf
-from cliptune.data.store import RowStore, digests_of
+from cliptune.data.kept.shelf import Shelf
+from cliptune.data.kept.store import RowStore, digests_of
 from cliptune.main import main
 
 

@@ -97,7 +97,7 @@ def test_a_batch_of_one_class_with_equal_rows_pulls_at_nothing() -> None:
     identity[:, 0] = 3
     loss = Contrastive()(StepRows(images, torch.tensor([20.0]), texts=texts, identity=identity))
     loss.backward()
-    assert loss.item() == pytest.approx(np.log(6), abs=1e-6)
+    assert loss.item() == pytest.approx(np.log(6), abs=4e-6)  # of logits of 20, one rounding of which is 2e-6
     assert images.grad is not None
     torch.testing.assert_close(images.grad, (images.grad * one).sum(dim=1, keepdim=True) * one, atol=1e-6, rtol=0)
 

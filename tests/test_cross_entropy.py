@@ -95,3 +95,34 @@ def test_wrong_weights_are_refused(vit: Backbone) -> None:
         CrossEntropy(class_weights=[0, -1.0])
     with pytest.raises(ConfigError, match=r"2 class_weights for 3 classes\. Give one for each"):
         CrossEntropy(class_weights=[1.0, 2.0]).attach(vit, [4, 4, 4])
+
+
+def several(labels: Tensor) -> StepRows:
+    images, classes = (torch.nn.functional.normalize(torch.randn(n, 6, generator=torch.Generator().manual_seed(n)), dim=-1) for n in (5, 3))
+    first = torch.tensor([int(row.argmax()) if row.any() else -1 for row in labels])
+    return StepRows(images, torch.tensor([7.0]), classes=classes, label=first, labels=labels)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_target_of_several_classes_is_spread_evenly_over_them(weights: list[float] | None, smoothing: float, vit: Backbone) -> None:
+    labels = torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
+    rows = several(labels)
+    loss = CrossEntropy(smoothing, weights)
+    loss.attach(vit)
+    logits = 7.0 * rows.images @ rows.classes.T  # type: ignore[union-attr]
+    w = torch.tensor(weights or [1.0, 1.0, 1.0])
+    known = labels.sum(dim=1) > 0
+    target = labels[known] / labels[known].sum(dim=1, keepdim=True)
+    smooth = target * (1 - smoothing) + smoothing / 3
+    by_hand = -(smooth * w * logits[known].log_softmax(dim=-1)).sum() / (target * w).sum()
+    torch.testing.assert_close(loss(rows), by_hand, atol=1e-6, rtol=1e-6)
+
+
+def test_a_target_of_one_class_each_is_the_plain_loss(vit: Backbone) -> None:
+    labels = torch.eye(3)[torch.tensor([0, 2, 1, 1, 0])]
+    rows = several(labels)
+    plain = StepRows(rows.images, rows.scale, classes=rows.classes, label=rows.label)
+    for loss in (CrossEntropy(), CrossEntropy(0.1, [1.0, 3.0, 0.5])):
+        loss.attach(vit)
+        torch.testing.assert_close(loss(rows), loss(plain))

@@ -7,7 +7,8 @@ import pytest
 from datasets import Dataset
 
 from cliptune.data.batches import FILL, Order, Rows
-from cliptune.data.columns import Columns, Split
+from cliptune.data.columns import Columns
+from cliptune.data.split import Split
 
 COLUMNS = Columns("image", "text", None)
 

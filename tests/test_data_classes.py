@@ -2,16 +2,16 @@
 
 import json
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from cliptune.data.classes import TEMPLATE, Classes, checked_templates, name_classes, read_names
-from cliptune.data.columns import Columns, Split
-from cliptune.errors import ConfigError, DataError
+from cliptune.data.classes import Classes, name_classes, read_names
+from cliptune.data.columns import Columns
+from cliptune.data.split import Split
+from cliptune.errors import DataError
 
 
 def labelled(labels: list[Any], names: list[str] | None = None, captions: bool = False) -> Split:
@@ -132,30 +132,6 @@ def test_a_file_of_names_that_is_not_there_is_one_line() -> None:
         DataError, match=r"^class_names nowhere\.txt: there is no such file\. Give a list, or a file with a name per line\.$"
     ):
         read_names("nowhere.txt")
-
-
-# Templates
-
-
-def test_templates_are_one_or_many() -> None:
-    assert checked_templates(TEMPLATE) == ["a photo of a {}."]
-    assert checked_templates(["{} 사진", "그림 속의 {}"]) == ["{} 사진", "그림 속의 {}"]
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda: checked_templates("a photo"),
-            r"^template 'a photo' has no \{\} for the class name\. Write it as 'a photo of a \{\}\.'\.$",
-        ),
-        (lambda: checked_templates(["a {}", "a {name}"]), r"^template 'a \{name\}' has no \{\}"),
-        (lambda: checked_templates([]), r"^templates is empty\. Give at least one"),
-    ],
-)
-def test_a_template_without_a_place_for_the_name_is_one_line(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        call()
 
 
 def test_one_class_is_nothing_to_tell_apart() -> None:

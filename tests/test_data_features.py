@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cliptune.data.batches import Rows
-from cliptune.data.features import open_features
+from cliptune.data.formats.features import open_features
+from cliptune.data.loaders import loader
 from cliptune.errors import DataError
 
 # Files
@@ -37,8 +38,8 @@ def test_batches_hold_unit_rows_and_labels(tmp_path: Path, write: Callable[..., 
     content = arrays()
     data = opened(write(tmp_path, content))
     assert data.class_names == NAMES
-    for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader()), ("test", data.test_dataloader())):
-        found = whole(loader)
+    for split, batches in (("train", data.train_dataloader()), ("val", data.val_dataloader()), ("test", data.test_dataloader())):
+        found = whole(batches)
         assert "images" not in found
         assert found["image_rows"].dtype == torch.float32
         np.testing.assert_allclose(found["image_rows"].numpy(), unit(content[f"{split}_features"]), atol=2e-7)
@@ -90,7 +91,7 @@ def test_a_label_of_minus_one_is_not_known_and_not_trained_on(tmp_path: Path, na
     if not named:
         del content["classnames"]
     data = opened(npz(tmp_path, content), **({} if named else {"class_names": NAMES}))
-    found = whole(data._loader("train", data.train_view(), shuffle=False))
+    found = whole(loader(data, "train", shuffle=False))
     kept = content["train_labels"] >= 0
     assert found["label"].tolist() == content["train_labels"][kept].tolist()
     np.testing.assert_allclose(found["image_rows"].numpy(), unit(content["train_features"][kept]), atol=2e-7)
@@ -173,7 +174,7 @@ def test_real_features_are_read_to_the_bit() -> None:
         names, values, labels = content["classnames"].tolist(), content["test_features"], content["test_labels"]
         assert len(data.rows("train")) == len(content["shot4_labels"]) == 400
     assert data.class_names == [name.replace("_", " ") for name in names]
-    rows = Rows(data._splits["test"])
+    rows = Rows(data.splits["test"])
     assert np.array_equal(np.stack([row.image for _, _, row in rows[[(0, i) for i in range(50)]]]), values[:50].astype(np.float32))
     found = whole(data.test_dataloader())
     np.testing.assert_allclose(found["image_rows"].numpy(), unit(values), atol=2e-7)

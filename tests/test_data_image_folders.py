@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from source_files import ROWS, Picture, texts, write
 
-from cliptune.data.sources import open_source
+from cliptune.data.formats.sources import open_source
 
 
 def labels(folder: Path) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cliptune.data.images import ImageTextData
 from cliptune.images import decode
+from cliptune.preprocess import Preprocess
 
 pytest_plugins = ["made_data"]
 
@@ -81,11 +82,11 @@ def test_loaders_leave_the_global_random_numbers_alone() -> None:
 def test_images_are_decoded_in_worker_processes_only(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     main = os.getpid()
 
-    def elsewhere(image: bytes | str, name: str) -> Tensor:
+    def elsewhere(self: Preprocess, image: bytes | str, name: str) -> Tensor:
         assert os.getpid() != main
         return decode(image, name)
 
-    monkeypatch.setattr("cliptune.data.views.decode", elsewhere)
+    monkeypatch.setattr(Preprocess, "decode", elsewhere)
     monkeypatch.setattr(Image, "decode_example", lambda *_, **__: pytest.fail("datasets decoded an image"))
     made = data(write([f"a {i}" for i in range(12)]), workers=1)
     assert next(iter(made.train_dataloader()))["images"].shape == (4, 3, 16, 16)

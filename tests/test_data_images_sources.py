@@ -96,7 +96,7 @@ def test_a_file_of_a_split_may_have_its_pictures_beside_it(tmp_path: Path, pictu
         (tmp_path / "tables" / split).mkdir(parents=True)
         lines = ["image,text", *(f"../../pictures/{split}/{i}.png,{split} {i}" for i in range(6))]
         (tmp_path / "tables" / split / "part1.csv").write_text("\n".join(lines), encoding="utf-8")
-    made = data(str(tmp_path / "tables"))
+    made = data(str(tmp_path / "tables"), allow_outside=True)
     assert (len(made.rows("train")), len(made.rows("validation")), len(made.rows("test"))) == (5, 6, 1)
     next(iter(made.train_dataloader()))
     assert texts_of(next(iter(made.val_dataloader()))["tokens"]) == [f"val {i}" for i in range(4)]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from stores import assert_holds, fill, items, live
 
-from cliptune.data import locks
-from cliptune.data.shelf import Shelf
-from cliptune.data.store import RowStore
+from cliptune.data.kept import locks
+from cliptune.data.kept.shelf import Shelf
+from cliptune.data.kept.store import RowStore
 
 pytest_plugins = ["stores_fixtures"]
 

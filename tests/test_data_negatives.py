@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cliptune.data.negatives import swaps
+from cliptune.data.texts.negatives import swaps
 
 CAPTIONS = [
     "A brown dog is chasing a white cat through the tall grass.",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from stores import ABOUT, SHAPE, assert_holds, fill, items, rows_of, use_locks
 
-from cliptune.data.shelf import Shelf
-from cliptune.data.store import DTYPES, RowStore
+from cliptune.data.kept.shelf import Shelf
+from cliptune.data.kept.store import DTYPES, RowStore
 
 pytest_plugins = ["stores_fixtures"]
 SPAWN = multiprocessing.get_context("spawn")

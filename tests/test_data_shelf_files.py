@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from stores import ABOUT, SHAPE, assert_holds, fill, items, live, rows_of
 
-from cliptune.data.shelf import Shelf
-from cliptune.data.shelf_files import FILES
-from cliptune.data.store import RowStore
+from cliptune.data.kept.shelf import Shelf
+from cliptune.data.kept.shelf_files import FILES
+from cliptune.data.kept.store import RowStore
 
 pytest_plugins = ["stores_fixtures"]
 

@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from sklearn.datasets import load_digits
 from source_files import ROWS, Picture, texts, write
 
-from cliptune.data.sources import open_source
+from cliptune.data.formats.sources import open_source
 from cliptune.errors import DataError
 from cliptune.images import decode
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from datasets import Dataset, DatasetDict
 
-from cliptune.data.sources import hold_out, name_splits
+from cliptune.data.formats.sources import hold_out, name_splits
 from cliptune.errors import DataError
 
 
@@ -31,10 +31,10 @@ def test_null_leaves_a_column_called_split_alone() -> None:
     assert split_of(["left", "right"], column=None) == {"train": [0, 1]}
 
 
-def test_a_split_may_serve_twice_and_one_that_serves_nobody_is_named() -> None:
+def test_a_split_serves_once_and_one_that_serves_nobody_is_named() -> None:
     tables = DatasetDict({name: Dataset.from_dict({"row": [i]}) for i, name in enumerate(["train", "validation", "unsupervised"])})
     named, note = name_splits(tables, "auto", {"test": "validation"}, "PATH")
-    assert {name: list(table["row"]) for name, table in named.items()} == {"train": [0], "validation": [1], "test": [1]}
+    assert {name: list(table["row"]) for name, table in named.items()} == {"train": [0], "test": [1]}  # validation is held out of train
     assert note == "not used: the split unsupervised"
 
 
@@ -43,6 +43,10 @@ def test_a_split_may_serve_twice_and_one_that_serves_nobody_is_named() -> None:
     [
         (lambda: split_of(["train"], column="splt"), r"^data path PATH has no column splt \(split_column\)\. Did you mean split\?$"),
         (lambda: split_of(["train", "val"], {"test": "tset"}), r"^data path PATH has no split tset\. There is: train, val\.$"),
+        (
+            lambda: split_of(["train", "val"], {"test": "train"}),
+            r"^data path PATH: splits takes train for test, and trains on nothing\. Set",
+        ),
         (lambda: split_of(["a", "b"]), r"^data path PATH has no split called train, but a, b\. Set splits: \{train: NAME\}\.$"),
     ],
 )

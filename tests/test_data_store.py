@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from stores import ABOUT, SHAPE, fill, items
 
-from cliptune.data.shelf import Shelf
-from cliptune.data.store import RowStore, default_folder, default_limit_gb, digest, digests_of
+from cliptune.data.kept.shelf import Shelf
+from cliptune.data.kept.store import RowStore, default_folder, default_limit_gb, digest, digests_of
 from cliptune.errors import ConfigError
 
 pytest_plugins = ["stores_fixtures"]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from stores import ABOUT, SHAPE, assert_holds, fill, items, rows_of
 
-from cliptune.data.shelf import Shelf
-from cliptune.data.shelf_files import remove
-from cliptune.data.store import RowStore
-from cliptune.data.table import RowTable
+from cliptune.data.kept.shelf import Shelf
+from cliptune.data.kept.shelf_files import remove
+from cliptune.data.kept.store import RowStore
+from cliptune.data.kept.table import RowTable
 from cliptune.errors import DataError
 
 pytest_plugins = ["stores_fixtures"]
@@ -36,6 +36,14 @@ def test_rows_read_are_memory_of_their_own(shelf: Shelf) -> None:
     table[[0]].fill_(-1)
     table[:].fill_(-1)
     assert_holds(shelf, items(0, 2))
+
+
+def test_a_row_where_it_lies_is_the_same_and_cannot_be_written_to(shelf: Shelf) -> None:
+    fill(shelf, items(0, 9))
+    row = shelf.table(items(4, 9)).row(2)
+    np.testing.assert_array_equal(row, rows_of(items(6, 7))[0])
+    with pytest.raises(ValueError, match="read-only"):
+        row[0, 0] = 1
 
 
 def test_a_reader_goes_on_while_another_appends(shelf: Shelf) -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from cliptune.data.batches import FILL
-from cliptune.data.columns import Row
-from cliptune.data.views import EvalView, ImageView, TrainView
+from cliptune.data.collate import EvalView, TrainView
+from cliptune.data.split import Row
+from cliptune.data.views import ImageView
 from cliptune.images import decode
 from cliptune.preprocess import Preprocess
 
@@ -26,13 +27,13 @@ def preprocess() -> Preprocess:
 def rows(picture: Callable[[str], Path]) -> list[Row]:
     """Three images: two with captions and a class, one with a class only."""
     one, two, three = (str(picture(name)) for name in ("1.png", "2.png", "3.png"))
-    return [Row(one, ["a cat", "고양이"], "cat", one), Row(two, ["a cat"], "dog", two), Row(three, [], "cat", three)]
+    return [Row(one, ["a cat", "고양이"], ("cat",), one), Row(two, ["a cat"], ("dog",), two), Row(three, [], ("cat",), three)]
 
 
 def train_view(preprocess: Preprocess, texts: bool = True, seed: int = SEED, number: dict[str, int] | None = None) -> TrainView:
     number = {"cat": 0, "dog": 1} if number is None else number
     image_view = ImageView(preprocess, "fresh", SCALE, FLIP, seed)
-    return TrainView(image_view, number, [["a photo of a cat.", "a cat's photo"], ["a photo of a dog."]], texts)
+    return TrainView(image_view, number, ["a photo of a {}.", "a {}'s photo"], {"cat": "cat", "dog": "dog"}, texts)
 
 
 # Training
@@ -81,7 +82,7 @@ def test_each_distinct_text_is_tokenized_once(preprocess: Preprocess, rows: list
 
 
 def test_identities_tell_which_labels_texts_and_images_are_the_same(preprocess: Preprocess, rows: list[Row]) -> None:
-    same_caption = rows[0]._replace(captions=["a cat"], label=None, key="elsewhere")
+    same_caption = rows[0]._replace(captions=["a cat"], labels=(), key="elsewhere")
     identity = train_view(preprocess)([(0, 0, rows[1]), (0, 1, same_caption), (0, 2, rows[1]), (0, 3, rows[2])])["identity"]
     label, text, image = identity.T.tolist()
     assert label[0] == label[2] != label[3]
@@ -127,7 +128,7 @@ def test_every_image_is_decoded_once(preprocess: Preprocess, rows: list[Row], mo
         decoded.append(name)
         return torch.zeros(3, 20, 20, dtype=torch.uint8)
 
-    monkeypatch.setattr("cliptune.data.views.decode", count)
+    monkeypatch.setattr(preprocess, "decode", count)
     view = train_view(preprocess) if kind == "train" else EvalView(preprocess, {}, captions=True)
     view([(0, i, row) for i, row in enumerate(rows)])
     assert decoded == [row.key for row in rows]
@@ -153,18 +154,18 @@ def spoken(preprocess: Preprocess, tokens: torch.Tensor) -> list[str]:
 def test_negatives_come_from_the_row_and_from_swaps_of_its_text(preprocess: Preprocess) -> None:
     image = np.zeros(4, dtype=np.float32)
     items = [
-        (0, 0, Row(image + 1, ["a red cube and a blue ball"], None, "a", ["a cube of ice"])),
-        (0, 1, Row(image + 2, ["nothing"], None, "b")),
-        (0, 2, Row(image + 3, ["a dog"], None, "c", ["a cube of ice", "a wolf"])),
+        (0, 0, Row(image + 1, ["a red cube and a blue ball"], (), "a", ["a cube of ice"])),
+        (0, 1, Row(image + 2, ["nothing"], (), "b")),
+        (0, 2, Row(image + 3, ["a dog"], (), "c", ["a cube of ice", "a wolf"])),
     ]
     image_view = ImageView(preprocess, 0, SCALE, FLIP, SEED)
-    view = TrainView(image_view, {}, [], True, swaps=1)
+    view = TrainView(image_view, {}, [], {}, True, swaps=1)
     batch = view(items)
     said = spoken(preprocess, batch["tokens"][batch["negative"]])
     assert said == ["a cube of ice", "a blue cube and a red ball", "a cube of ice", "a wolf"]
     assert batch["negative_identity"][0] == batch["negative_identity"][2]
     assert not set(batch["negative_identity"].tolist()) & set(batch["identity"][:, 1].tolist())
-    again = TrainView(image_view, {}, [], True, swaps=1)([(5, number, row) for _, number, row in items])
+    again = TrainView(image_view, {}, [], {}, True, swaps=1)([(5, number, row) for _, number, row in items])
     assert torch.equal(again["negative_identity"], batch["negative_identity"])  # a text's swaps are the same in every epoch
     assert view.every_text(items[0][2]) == ["a red cube and a blue ball", "a cube of ice", "a blue cube and a red ball"]
-    assert "negative" not in TrainView(image_view, {}, [], True)([items[1]])
+    assert "negative" not in TrainView(image_view, {}, [], {}, True)([items[1]])

@@ -174,9 +174,9 @@ def test_parts_of_unequal_size_have_the_same_gradient(tiny: dict[str, str], pair
 def test_every_family_has_the_same_gradient(tiny: dict[str, str], pair: Pair, family: str) -> None:
     items, case = examples(equals=False, unequal=False), ("Contrastive", "Full")
     expected = gradients(tiny[family], case, items, [BATCH], None)
-    assert_same(gradients(tiny[family], case, items, [BATCH], CHUNK), expected, 2e-6)
+    assert_same(gradients(tiny[family], case, items, [BATCH], CHUNK), expected, 4e-6)  # 2.04e-6 with AVX-512
     for found in pair(gradients, tiny[family], case, items, [BATCH // WORLD] * WORLD, None):  # DDP refuses what gets no gradient
-        assert_same(found, expected, 2e-6)
+        assert_same(found, expected, 4e-6)
 
 
 @pytest.mark.parametrize("objective", ["Contrastive", "Sigmoid"])

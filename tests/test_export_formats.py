@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerFast
 
 import cliptune
 from cliptune import Full, LoRA, Method
+from cliptune.blend import folded
 from cliptune.errors import ExportError
-from cliptune.export.base import folded
 from cliptune.export.exporting import FORMATS
 from cliptune.export.proof import Proof, compare, read
 from cliptune.export.samples import of_digits

@@ -115,9 +115,9 @@ def test_fresh_views_are_not_kept_and_a_frozen_tower_takes_evaluations(tiny: dic
     fresh = fitted(tiny["vit"], LinearProbe(), tmp_path, epochs=2, views="fresh")
     assert fresh[2] == 2 * TRAIN + VALIDATION + 1
     learned = fitted(tiny["vit"], Full(), tmp_path, epochs=1)[0]
-    assert learned.trainer.datamodule.image_view().views == "fresh"  # type: ignore[attr-defined]
+    assert learned.trainer.datamodule.sights.image_view().views == "fresh"  # type: ignore[attr-defined]
     probe = fitted(tiny["vit"], LinearProbe(), tmp_path, epochs=1)[0]
-    assert probe.trainer.datamodule.image_view().views == 0  # type: ignore[attr-defined]
+    assert probe.trainer.datamodule.sights.image_view().views == 0  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("case", "limits", "said"), [

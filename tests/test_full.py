@@ -1,7 +1,9 @@
 """Full fine-tuning: what learns, what stays bit-identical, class rows, and what is refused, on four families."""
 
+import json
 from copy import deepcopy
 from functools import lru_cache
+from math import sqrt
 from typing import Any
 
 import open_clip
@@ -10,6 +12,7 @@ import torch
 from conftest import images_for
 from full_cases import CASES, TEXTS, TOWERS, attached, declared, rows, snapshot, step
 
+from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
 from cliptune.methods import base
@@ -161,3 +164,29 @@ def test_a_pretrained_scale_above_the_bound_is_not_cut(vit: Backbone) -> None:
     vit.model.logit_scale.copy_(torch.tensor(120.0).log())
     method.after_step(vit)
     assert vit.logit_scale.item() == pytest.approx(117.0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("train_last", [None, 1])
+def test_facts_tell_how_far_each_block_went(backbone: Backbone, family: str, train_last: int | None) -> None:
+    method = attached(backbone, train_last=train_last, towers="image").method
+    names = list(method.learned(backbone))
+    start = {name: backbone.state_dict()[name].clone() for name in names}
+    count = len(T.blocks(backbone.towers()["image"]))
+    last = {
+        key: p for key, p in backbone.towers()["image"].named_parameters() if key.startswith(T.blocks(backbone.towers()["image"])[-1][0])
+    }
+    before = torch.cat([p.flatten() for p in last.values()]).norm()
+    for i, p in enumerate(last.values()):
+        p += i + 1
+    facts = json.loads(json.dumps(method.facts(backbone, start)))["block_changes"]
+    first, behind = (-1, count + 1) if train_last is None else (count - 1, count + 1)
+    assert {each["block"] for each in facts} <= set(range(first, behind))
+    assert {each["tower"] for each in facts} == {"image"}
+    expected = sqrt(sum((i + 1) ** 2 * p.numel() for i, p in enumerate(last.values())))
+    for each in facts:
+        assert each["norm"] == pytest.approx(expected if each["block"] == count - 1 else 0, rel=1e-4)
+    (changed,) = [each for each in facts if each["block"] == count - 1]
+    assert changed["relative"] == pytest.approx(expected / float(before), rel=1e-4)
+    assert method.as_lines({"block_changes": facts})[0].startswith(f"blocks whose weights changed most, by their norm: image {count - 1} ")
+    assert method.facts(backbone) == {}

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import cliptune
 from cliptune import checkpoint as C
-from cliptune.data.digits import digits
+from cliptune.data.formats.digits import digits
 from cliptune.errors import CheckpointError
 
 ROOT = Path(__file__).parent / "golden"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Sequence, Value
 
-from cliptune.data.columns import Split
+from cliptune.data.split import Split
 from cliptune.errors import DataError
 from cliptune.image_sources import READ, Files, Item, Table, open_tables, stamp
 

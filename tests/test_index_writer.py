@@ -13,7 +13,7 @@ from indexes import WIDTH, build, content, holds, row_of, sample, some
 
 from cliptune import index as index_module
 from cliptune import index_writer
-from cliptune.data.shelf_files import ShelfFiles
+from cliptune.data.kept.shelf_files import ShelfFiles
 from cliptune.errors import CheckpointError, DataError
 from cliptune.index import Index
 from cliptune.index_writer import IndexWriter

@@ -190,7 +190,12 @@ def test_from_zero_it_finds_scikit_learns_probabilities(backbone: Backbone, bias
     with torch.no_grad():
         said = logits(method, backbone, held_out.rows).softmax(dim=1).numpy()
     expected = theirs.predict_proba(held_out.rows.double().numpy())
-    np.testing.assert_allclose(said, expected, atol=5e-3)
+    np.testing.assert_allclose(said, expected, atol=3e-2)  # where the pull is weak, the minimum is flat
+    weights = float(backbone.logit_scale) * method.delta.detach().double()
+    ours = 90 * loss + float(weights.square().sum()) / (2 * strength)
+    right = theirs.predict_log_proba(train.rows.double().numpy())[np.arange(90), train.labels.numpy()]
+    best = -right.sum() + np.square(theirs.coef_).sum() / (2 * strength)
+    assert ours == pytest.approx(best, rel=1e-3)
     assert method.found.accuracy == pytest.approx((said.argmax(axis=1) == held_out.labels.numpy()).mean())
     assert loss == pytest.approx(F.cross_entropy(logits(method, backbone, train.rows), train.labels).item(), rel=1e-3)
 

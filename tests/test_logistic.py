@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from cliptune.data.features import open_features
+from cliptune.data.formats.features import open_features
 from cliptune.logistic import COARSE, Choice, Solution, solve, sweep
 
 SCALE, CLASSES, WIDTH = 30.0, 5, 12
@@ -150,7 +150,9 @@ def marked(strength: float) -> Solution:
     return Solution(torch.tensor([[strength]], dtype=torch.float64), None, 0.0)
 
 
-def searched(accuracy: Callable[[float], float]) -> tuple[Solution | None, Choice, list[tuple[float, float | None]]]:
+def searched(
+    accuracy: Callable[[float], float], loss: Callable[[float], float] = lambda c: 0.0
+) -> tuple[Solution | None, Choice, list[tuple[float, float | None]]]:
     """Sweep over made-up accuracies by C, 0 for the start; and each C tried with the one that it began from."""
     asked: list[tuple[float, float | None]] = []
 
@@ -158,7 +160,10 @@ def searched(accuracy: Callable[[float], float]) -> tuple[Solution | None, Choic
         asked.append((strength, None if guess is None else guess.delta.item()))
         return marked(strength)
 
-    best, choice = sweep(fit, lambda solution: accuracy(0.0 if solution is None else solution.delta.item()))
+    def strength(solution: Solution | None) -> float:
+        return 0.0 if solution is None else solution.delta.item()
+
+    best, choice = sweep(fit, lambda solution: accuracy(strength(solution)), lambda solution: loss(strength(solution)))
     return best, choice, asked
 
 
@@ -201,6 +206,14 @@ def test_among_equals_the_strongest_pull_is_taken() -> None:
     assert choice.strength == min(c for c, found in choice.tried.items() if found == 0.9)
     assert choice.strength < 1.0  # the search went on towards a stronger pull
     assert best is not None
+
+
+def test_of_equals_in_accuracy_the_lower_loss_is_taken() -> None:
+    """On few images of validation many strengths are right everywhere, the strongest pull among them the least sure."""
+    _, choice, _ = searched(lambda c: 1.0 if c > 1e-3 else 0.5, lambda c: abs(log10(c) - 2.5) if c else 99.0)
+    assert choice.strength == pytest.approx(10**2.5, rel=0.2)
+    _, choice, _ = searched(lambda c: 0.9 if c == 1e-2 else 0.5, lambda c: 1.0 if c == 1e-2 else 0.0)
+    assert choice.strength == 1e-2  # accuracy comes first
 
 
 def test_the_start_is_kept_where_nothing_is_better() -> None:

@@ -1,5 +1,6 @@
 """LoRA: applied for certain, at zero-shot before training, merged without a difference; and peft's folders."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cliptune import adapters, attention
+from cliptune import towers as T
 from cliptune.audit import audit
 from cliptune.backbone import Backbone
 from cliptune.errors import CheckpointError, ConfigError
@@ -154,6 +156,40 @@ def test_the_audit_finds_pefts_double_application(vit: Backbone) -> None:
 
 
 # peft's folder
+
+
+# How far layers went
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("family", ["vit", "rn50"])
+def test_norms_are_those_of_what_merging_changes(tiny: dict[str, str], family: str, variant: Any) -> None:
+    backbone, untouched = Backbone(tiny[family]).eval(), Backbone(tiny[family]).eval()
+    targets = [target for target in TARGETS.get(family, ["q", "k", "v", "out", "mlp"]) if variant != "pissa" or target != "conv"]
+    method = attached(backbone, variant=variant, targets=targets, alpha=3.0)
+    assert [each["norm"] for each in method.facts(backbone)["lora_norms"]] == pytest.approx(
+        [0] * sum(map(len, method.found.values())), abs=1e-5
+    )
+    shake(backbone)
+    facts = json.loads(json.dumps(method.facts(backbone)))
+    names = [(tower, target.name) for tower, part in method.found.items() for target in part]
+    assert [(each["tower"], each["layer"]) for each in facts["lora_norms"]] == names
+    for tower in method.names:
+        attention.split(untouched.towers()[tower], skip=T.OUTSIDE_TEXT if tower == "text" else ())
+    adapters.merge(backbone.model)
+    for each in facts["lora_norms"]:
+        now, before = (one.towers()[each["tower"]].get_submodule(each["layer"]).weight for one in (backbone, untouched))
+        assert each["norm"] == pytest.approx(float((now - before).norm()), rel=1e-4)
+        assert each["relative"] == pytest.approx(float((now - before).norm() / before.norm()), rel=1e-4)
+
+
+def test_the_log_names_the_layers_that_changed_most() -> None:
+    layers = [("image", "a", 0.01), ("text", "b", 0.2), ("image", "c", 0.04)]
+    facts = {"lora_norms": [{"tower": tower, "layer": layer, "norm": 1.0, "relative": far} for tower, layer, far in layers]}
+    assert LoRA().as_lines(facts) == [
+        "3 layers changed, by 4.00% of their weights' norm in the middle; most of all text b 20.00%, image c 4.00%, image a 1.00%"
+    ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,5 +1,7 @@
 """What is done to images and texts, against open_clip's own transform and tokenizer."""
 
+from pathlib import Path
+
 import numpy as np
 import open_clip
 import pytest
@@ -7,20 +9,24 @@ import torch
 from conftest import images_for, pixels
 from open_clip.transform import image_transform
 from PIL import Image
-from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
+from torchvision.transforms.v2.functional import resize
 
 from cliptune.backbone import Backbone
+from cliptune.described import build, completed
+from cliptune.errors import ConfigError
 from cliptune.images import from_pil
 from cliptune.preprocess import Preprocess, _random_box, normalize
 
 # The mean difference that is allowed, of 255 levels: tensors and Pillow round at other places, and more often so where Pillow 13 chooses to
 # resize the columns before the rows, as it does for portraits that are squashed.
 LEVELS = {"shortest": 0.05, "longest": 0.05, "squash": 0.2}
+TOKENIZER = open_clip.get_tokenizer("ViT-B-32")
 SHAPES = [(90, 130), (130, 90), (97, 61), (61, 97), (32, 200), (200, 31), (64, 64), (20, 23)]  # heights and widths
 
 
 def preprocess(size: int | tuple[int, int] = 64, **config: object) -> Preprocess:
-    return Preprocess({"size": size, **config}, open_clip.get_tokenizer("ViT-B-32"), trim=True)
+    return Preprocess({"size": size, **config}, TOKENIZER, trim=True)
 
 
 def from_open_clip(image: Image.Image, size: int | tuple[int, int], resize_mode: str, interpolation: str) -> torch.Tensor:
@@ -75,6 +81,46 @@ def test_train_mirrors_as_often_as_flip_says() -> None:
     assert torch.equal(plain.flip(-1), always)
     mirrored = [not torch.equal(*(p.train(image, np.random.default_rng(i), flip=flip) for flip in (0.0, 0.25))) for i in range(200)]
     assert 0.15 < sum(mirrored) / 200 < 0.35  # 3.3 standard deviations
+
+
+@pytest.mark.parametrize("size", [(32, 32), (90, 130), (97, 61), (300, 400)])
+def test_a_part_of_an_image_is_resized_to_equal_pixels_however_it_lies(size: tuple[int, int]) -> None:
+    channels_last = torch.tensor(pixels(*size)).permute(2, 0, 1)
+    for image in (channels_last, channels_last.contiguous()):
+        part = image[:, 5:, 3:-2]
+        expected = resize(part, [64, 64], InterpolationMode.BICUBIC, antialias=True)
+        assert torch.equal(preprocess(64)._resize(part, (64, 64)), expected)
+
+
+def test_images_are_decoded_over_the_models_background(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (5, 4), (9, 9, 9, 0))
+    clear.save(tmp_path / "clear.png")
+    for name, expected in {"white": (255, 255, 255), "#ff8800": (255, 136, 0)}.items():
+        p = Preprocess({"size": 16}, TOKENIZER, trim=True, background=name)
+        assert p.background == expected
+        assert p.about_images() == {"size": 16, "background": list(expected)}
+        for data in (clear, tmp_path / "clear.png", (tmp_path / "clear.png").read_bytes()):
+            assert p.decode(data)[:, 2, 2].tolist() == list(expected)
+
+
+def test_a_backbone_keeps_its_background(tiny: dict[str, str]) -> None:
+    assert Backbone(tiny["vit"]).preprocess.background == (255, 255, 255)
+    made = Backbone(tiny["vit"], background="navy")
+    assert made.preprocess.background == (0, 0, 128)
+    assert build(made.describe()).preprocess.background == (0, 0, 128)
+    assert "background" not in made.preprocess.config  # which is open_clip's, and goes into exports
+
+
+def test_a_description_from_before_there_were_backgrounds_is_of_white(tiny: dict[str, str]) -> None:
+    described = Backbone(tiny["vit"]).describe()
+    before = {**described, "arguments": {key: value for key, value in described["arguments"].items() if key != "background"}}
+    assert completed(before) == described
+    assert build(before).preprocess.background == (255, 255, 255)
+
+
+def test_a_background_that_is_no_colour_is_a_config_error(tiny: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="'whitish' is no colour"):
+        Backbone(tiny["vit"], background="whitish")
 
 
 def test_training_boxes_keep_the_share_of_the_area_that_scale_says() -> None:

@@ -2,89 +2,28 @@
 
 import json
 from copy import deepcopy
-from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from conftest import ALL_FAMILIES, CONFIGS, classes_for, images_for, write_model
+from conftest import ALL_FAMILIES, classes_for, images_for
 from open_clip.tokenizer import HFTokenizer
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
+from prompted import EXACT, KINDS, attached, classes_of, copied, loaded, step, zero_shot
 from torch import Tensor
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
 from cliptune.methods import prompt_tuning
-from cliptune.methods.base import ClassTexts
-from cliptune.methods.full import Full
-from cliptune.methods.prompt_tuning import PromptTuning, as_lines
+from cliptune.methods.prompt_tuning import PromptTuning
 from cliptune.module import AdaptModule
-from cliptune.objectives.contrastive import Contrastive
 from cliptune.objectives.cross_entropy import CrossEntropy
-from cliptune.optim import build_optimizer
 
-VOCABULARY = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    *["a", "photo", "of", "drawing", "cat", "dog", "red", "panda", "seven", "fox", ".", ",", "in", "ink", "x", "7", "the"],
-    "##s",
-]
-EXACT: dict[str, dict[str, Any]] = {
-    "end": {},
-    "middle": {"position": "middle"},
-    "per class": {"per_class": True},
-    "per class, middle": {"per_class": True, "position": "middle"},
-}
-KINDS: dict[str, dict[str, Any]] = {
-    **EXACT,
-    "random": {"init": "random", "words": 3},
-    "random, middle, per class": {"init": "random", "words": 3, "position": "middle", "per_class": True},
-}
-
-
-@pytest.fixture(scope="session")
-def every(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The tiny CLIPs, and one whose text tower is Hugging Face's, pooled over what is no padding."""
-    folder = tmp_path_factory.mktemp("bert")
-    inner = Tokenizer(WordPiece({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
-    inner.pre_tokenizer = Whitespace()
-    inner.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=inner, **special).save_pretrained(folder / "clip")  # where open_clip looks
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(BertConfig(vocab_size=len(VOCABULARY), **shape), add_pooling_layer=False).save_pretrained(folder / "hf")
-    config = {
-        "embed_dim": 24,
-        "vision_cfg": CONFIGS["vit"]["vision_cfg"],
-        "text_cfg": {"hf_model_name": str(folder / "hf"), "hf_tokenizer_name": str(folder / "clip"), "context_length": 16,
-                     "hf_proj_type": "mlp", "hf_pooler_type": "mean_pooler"},
-        "custom_text": True,
-    }  # fmt: skip
-    return {**tiny, "bert": write_model(folder / "clip", config)}
+pytest_plugins = ["prompted"]
 
 
 @pytest.fixture(params=[*ALL_FAMILIES, "bert"])
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@lru_cache
-def loaded(name: str) -> Backbone:
-    return Backbone(name).eval()
-
-
-def copied(name: str) -> Backbone:
-    whole = loaded(name)
-    return deepcopy(whole, {id(whole.preprocess): whole.preprocess})
 
 
 @pytest.fixture
@@ -95,28 +34,6 @@ def backbone(every: dict[str, str], family: str) -> Backbone:
 @pytest.fixture
 def vit(tiny: dict[str, str]) -> Backbone:
     return copied(tiny["vit"])
-
-
-def classes_of(backbone: Backbone, names: list[str], *templates: str) -> ClassTexts:
-    return ClassTexts(names, [[template.replace("{}", name) for template in templates] for name in names], backbone.preprocess)
-
-
-def attached(backbone: Backbone, classes: ClassTexts | None = None, **arguments: Any) -> PromptTuning:
-    method = PromptTuning(**arguments)
-    method.attach(backbone, classes_for(backbone) if classes is None else classes)
-    return method.eval()
-
-
-@torch.no_grad()
-def zero_shot(backbone: Backbone, classes: ClassTexts) -> Tensor:
-    return Full().class_rows(backbone, classes).rows
-
-
-def step(backbone: Backbone, method: PromptTuning, classes: ClassTexts) -> None:
-    optimizer = build_optimizer(partial(torch.optim.AdamW, lr=1e-4, weight_decay=0.1), method.groups(backbone))
-    logits = method.logits(backbone, method.image_rows(backbone, images_for(backbone, 4)), method.class_rows(backbone, classes))
-    (torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 1]))).backward()
-    optimizer.step()
 
 
 def test_the_towers_of_the_fixture_are_of_the_kinds_they_stand_for(every: dict[str, str]) -> None:
@@ -317,55 +234,6 @@ def test_saved_and_rebuilt_the_rows_are_equal(every: dict[str, str], kind: str) 
             assert torch.equal(again.image_rows(other, images), method.image_rows(backbone, images))
 
 
-# Images
-
-
-@pytest.mark.parametrize("depth", ["shallow", "deep"])
-@pytest.mark.parametrize("family", ["vit", "siglip", "coca", "eva02"])
-def test_image_prompts_learn_and_nothing_else(backbone: Backbone, depth: Any) -> None:
-    classes, images = classes_for(backbone), images_for(backbone, 2)
-    with torch.no_grad():
-        untouched = backbone.encode_image(images)
-    method = attached(backbone, classes, towers="image", depth=depth, image_words=3)
-    assert [name for name, _ in method.named_parameters()] == ["image_prompts"]
-    step(backbone, method, classes)
-    prompts = method.image_prompts
-    assert prompts is not None
-    assert prompts.grad is not None
-    assert (prompts.grad.abs().sum(dim=-1) > 0).all()
-    assert prompts.shape[:2] == ({"shallow": 1, "deep": {"vit": 3, "siglip": 9}.get(_family(backbone), 2)}[depth], 3)
-    assert not any(p.requires_grad for p in backbone.parameters())
-    with torch.no_grad():
-        assert (method.image_rows(backbone, images) - untouched).abs().max() > 1e-4
-        torch.testing.assert_close(backbone.encode_image(images), untouched, atol=2e-6, rtol=0)
-        assert torch.equal(method.class_rows(backbone, classes).rows, zero_shot(backbone, classes))
-
-
-def _family(backbone: Backbone) -> str:
-    return Path(backbone.name).name
-
-
-def test_image_prompts_learn_from_pairs_and_without_classes(vit: Backbone) -> None:
-    method = PromptTuning(towers="image")
-    method.check(Contrastive())
-    method.attach(vit, ClassTexts([], [], vit.preprocess))
-    assert method.groups(vit)
-
-
-@pytest.mark.parametrize(
-    ("towers", "expected"), [("text", {"image": 4, "text": 0}), ("image", {"image": 0, "text": 4}), ("both", {"image": 0, "text": 0})]
-)
-def test_what_comes_before_the_prompts_is_frozen(vit: Backbone, towers: Any, expected: dict[str, int]) -> None:
-    assert attached(vit, towers=towers).frozen(vit) == expected
-
-
-def test_nothing_decays(vit: Backbone) -> None:
-    (group,) = attached(vit, towers="both", lr_factor=7.0).groups(vit)
-    assert group["lr_factor"] == 7.0
-    assert group["decay"] is False
-    assert len(group["params"]) == 2  # type: ignore[arg-type]
-
-
 # The nearest words
 
 
@@ -374,52 +242,36 @@ def test_nearest_words_are_the_vocabularys(backbone: Backbone, family: str) -> N
     classes = classes_of(backbone, ["cat", "dog"], "a photo of {}.")
     method = attached(backbone, classes)
     found = method.nearest_words(backbone, k=2)
-    assert [(word.class_name, word.place, word.nearest[0]) for word in found] == [
-        (None, place, (word, 0.0)) for place, word in enumerate(["a", "photo", "of"])
+    assert [(word.class_name, word.place, *word.nearest[0]) for word in found] == [
+        (None, place, word, 0.0, pytest.approx(1)) for place, word in enumerate(["a", "photo", "of"])
     ]
-    weight = prompt_tuning.P.embedding_of(backbone.towers()["text"]).weight
-    distances = torch.linalg.vector_norm(weight - method.words[0, 1], dim=1).sort().values  # type: ignore[index]
-    assert [distance for _, distance in found[1].nearest] == pytest.approx(distances[:2].tolist(), rel=1e-4)
-    assert as_lines(found)[1].startswith("a photo of {}. word 2: photo 0, ")
-    own = attached(backbone, classes, per_class=True).nearest_words(backbone, k=1)
-    assert as_lines(own)[-1] == "a photo of {}. word 3 of dog: of 0"
+    embedding, own = prompt_tuning.P.embedding_of(backbone.towers()["text"]), method.words[0, 1]  # type: ignore[index]
+    distances, ids = torch.linalg.vector_norm(embedding.weight - own, dim=1).sort()  # type: ignore[operator]
+    assert [near.distance for near in found[1].nearest] == pytest.approx(distances[:2].tolist(), rel=1e-4)
+    other = embedding.weight[ids[1]]  # type: ignore[index]
+    assert found[1].nearest[1].cosine == pytest.approx(float(own @ other / (own.norm() * other.norm()).clamp(min=1e-8)), abs=1e-5)
+    assert [word.told()["nearest"][0][0] for word in attached(backbone, classes, per_class=True).nearest_words(backbone, most=4)] == [
+        *["a", "photo", "of", "a"]
+    ]
+
+
+def test_the_log_says_of_learned_words_what_the_summary_has(vit: Backbone) -> None:
+    method = attached(vit, classes_of(vit, ["cat", "dog"], "a photo of {}."), per_class=True)
+    facts = json.loads(json.dumps(method.facts(vit)))
+    assert facts["words_learned"] == 6
+    assert (facts["words"][5]["class_name"], facts["words"][5]["place"]) == ("dog", 2)
+    head, *lines = method.as_lines(facts)
+    assert head == "nearest words of the vocabulary, and how far:"
+    assert len(lines) == 6
+    near, cosines = facts["words"][1]["nearest"], facts["words"][1]["cosines"]
+    told = ", ".join(f"{word} {far:.3g} (cosine {cosine:.2f})" for (word, far), cosine in zip(near, cosines, strict=True))
+    assert lines[1] == f"a photo of {{}}. word 2 of cat: {told}"
+    assert method.as_lines({**facts, "words_learned": 1000})[-1] == "... and 994 more: see PromptTuning.nearest_words"
+    image = attached(vit, towers="image")
+    assert image.as_lines(image.facts(vit)) == []
 
 
 # Errors
-
-
-ERRORS: dict[str, tuple[dict[str, Any], str]] = {
-    "init": ({"init": "zeros"}, r"init 'zeros' is not known\. Take template or random"),
-    "position": ({"position": "front"}, r"position 'front' is not known\. Take end or middle"),
-    "towers": ({"towers": "vision"}, r"towers 'vision' is not known\. Take text or image or both"),
-    "depth": ({"depth": "all"}, r"depth 'all' is not known\. Take shallow or deep"),
-    "words of a template": ({"words": 4}, r"words 4, but init: template learns the template's own\. Leave words out, or set init: random"),
-    "words": ({"words": 0, "init": "random"}, r"words 0 is not positive\. Take 16"),
-    "image_words": ({"image_words": 0}, r"image_words 0 is not positive\. Take 8"),
-    "lr_factor": ({"lr_factor": 0.0}, r"lr_factor 0\.0 is not positive\. Take 200"),
-}
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_arguments_that_cannot_be_are_one_line_with_the_way_out(case: str) -> None:
-    arguments, message = ERRORS[case]
-    with pytest.raises(ConfigError, match=message) as caught:
-        PromptTuning(**arguments)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("towers", ["text", "both"])
-def test_pairs_are_refused_where_words_learn(towers: Any) -> None:
-    message = "PromptTuning learns from class names, but Contrastive needs image-text pairs. Use objective: CrossEntropy."
-    with pytest.raises(ConfigError) as caught:
-        PromptTuning(towers=towers).check(Contrastive())
-    assert str(caught.value) == message
-    PromptTuning(towers=towers).check(CrossEntropy())
-
-
-def test_data_without_classes_is_refused(vit: Backbone) -> None:
-    with pytest.raises(ConfigError, match=r"learns the words around class names, and the data has no classes\. Set data\.label_column"):
-        attached(vit, ClassTexts([], [], vit.preprocess))
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_training(backbone: Backbone) -> None:
@@ -432,12 +284,6 @@ def test_a_prompt_that_does_not_fit_is_refused_before_training(backbone: Backbon
 def test_a_template_without_a_word_is_refused(backbone: Backbone) -> None:
     with pytest.raises(ConfigError, match=r"no template has a word to learn \('\{\}\.'\)\. Add words, or set init: random"):
         attached(backbone, classes_of(backbone, ["cat", "dog"], "{}."))
-
-
-@pytest.mark.parametrize(("family", "name"), [("rn50", "ModifiedResNet"), ("convnext", "ConvNeXt")])
-def test_image_prompts_on_what_is_no_vit_are_refused(backbone: Backbone, name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"image prompts need a ViT, and this image tower is a {name}\. Use towers: text"):
-        attached(backbone, towers="image")
 
 
 def test_it_trains_in_the_module(vit: Backbone) -> None:

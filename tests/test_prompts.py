@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
-from cliptune.prompts import STAND_INS, Reader, among_patches, embedding_of, replaced, template_of
+from cliptune.prompts import STAND_INS, Reader, among_patches, embedding_of, replaced
 
 WORDS = ["a", "photo", "of", "the", "cat", "dog", "red", "panda", "fish", ".", "x", "7", "in", "ink"]
 NUMBER = {word: 100 + i for i, word in enumerate(WORDS)}
@@ -109,18 +109,6 @@ def test_a_prompt_may_fill_the_context_but_not_more(shape: str) -> None:
         ConfigError, match=rf"the prompt of 'cat' has {CONTEXT + 1} tokens, and the text tower reads {CONTEXT}\. Take fewer"
     ):
         reader.prompts([reader.frame("a {}.", ["cat"], "end", room + 1)], ["cat"])
-
-
-@pytest.mark.parametrize("template", ["a photo of a {}.", "a {} and a {}", "{}", "{} photo"])
-def test_templates_are_read_off_the_texts(template: str) -> None:
-    names = ["photo", "a", "red panda"]
-    assert template_of(names, [template.replace("{}", name) for name in names]) == template
-
-
-@pytest.mark.parametrize("texts", [["a cat", "the dog"], ["something", "else"], ["a cat", ""]])
-def test_texts_of_no_template_are_refused(texts: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"is of no template that all classes share\. Set data\.templates"):
-        template_of(["cat", "dog"], texts)
 
 
 # Hooks

@@ -10,9 +10,9 @@ from adapted_runs import adapted_run
 import cliptune
 import cliptune.inputs
 from cliptune import Full
-from cliptune.data import views
+from cliptune.blend import Blend
 from cliptune.errors import DataError
-from cliptune.export.blend import Blend
+from cliptune.preprocess import Preprocess
 from cliptune.rescore import data_of, other_data, score, scores
 
 
@@ -26,8 +26,8 @@ def test_several_states_are_scored_as_each_alone_and_an_image_is_decoded_once(
         way.set(share)
         alone.append(score(model, data, "test"))
     decoded: list[Any] = []
-    decode = views.decode
-    monkeypatch.setattr(views, "decode", lambda *arguments: decoded.append(0) or decode(*arguments))
+    decode = Preprocess.decode
+    monkeypatch.setattr(Preprocess, "decode", lambda *arguments: decoded.append(0) or decode(*arguments))
     together = scores(model, data, "test", [lambda: way.set(0.0), lambda: way.set(0.5), lambda: way.set(1.0)])
     assert together == alone
     assert len({one.score for one in alone}) > 1

@@ -12,7 +12,7 @@ from small import error_of, run, write_config
 
 import cliptune
 from cliptune import LinearProbe, LoRA
-from cliptune.export.base import folded
+from cliptune.blend import folded
 from cliptune.main import main
 from cliptune.soup import cook
 

@@ -13,7 +13,6 @@ from conftest import pixels
 from PIL import Image
 from torch import Tensor
 
-from cliptune import stream
 from cliptune.adapted import AdaptedCLIP
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
@@ -61,14 +60,14 @@ def test_order_is_kept_where_the_first_image_takes_longest(model: AdaptedCLIP, p
     data = [picture(f"{i}.png").read_bytes() for i in range(4)]
     last = threading.Event()
 
-    def slow_at_first(given: bytes, name: str) -> Tensor:
+    def slow_at_first(given: bytes, name: str = "") -> Tensor:
         if name == "image 0":
             assert last.wait(WAIT)
         elif name == "image 3":
             last.set()
         return decode(given, name)
 
-    monkeypatch.setattr(stream, "decode", slow_at_first)
+    monkeypatch.setattr(model.backbone.preprocess, "decode", slow_at_first)
     names, rows = joined(encode(model, as_items(data), 4, 2))
     assert names == [f"image {i}" for i in range(4)]
     torch.testing.assert_close(rows, model.encode_images(data), atol=1e-6, rtol=0)
@@ -78,12 +77,12 @@ def test_as_many_threads_decode_at_once_as_workers(model: AdaptedCLIP, picture: 
     meeting = threading.Barrier(3, timeout=WAIT)
     cores = []
 
-    def meet(data: bytes, name: str) -> Tensor:
+    def meet(data: bytes, name: str = "") -> Tensor:
         meeting.wait()
         cores.append(torch.get_num_threads())
         return decode(data, name)
 
-    monkeypatch.setattr(stream, "decode", meet)
+    monkeypatch.setattr(model.backbone.preprocess, "decode", meet)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -137,7 +136,7 @@ def test_memory_does_not_grow_with_the_number_of_images(model: AdaptedCLIP, monk
     whole, ready, drawn = Alive(), Alive(), 0
     prepare = model.backbone.preprocess.eval
     image = torch.zeros(3, 40, 40, dtype=torch.uint8)
-    monkeypatch.setattr(stream, "decode", lambda data, name: whole.seen(image.clone()))
+    monkeypatch.setattr(model.backbone.preprocess, "decode", lambda data, name: whole.seen(image.clone()))
     monkeypatch.setattr(model.backbone.preprocess, "eval", lambda pixels: ready.seen(prepare(pixels)), raising=False)
 
     def items() -> Iterator[Item]:

@@ -77,7 +77,7 @@ def test_no_odd_value_runs_breaks_the_line_or_is_a_bug(saved: dict[str, Any], tm
 
 CASES: dict[str, tuple[Change, str]] = {
     "a recipe of another kind": (put([1], "cliptune", "class_names"), r"it has no such class_names as cliptune writes\. Give one"),
-    "ragged texts": (put([["a"], ["b", "c"], ["d"]], "cliptune", "class_texts"), "it has no such class_texts"),
+    "a class without texts": (put([["a"], ["b", "c"], []], "cliptune", "class_texts"), "it has no such class_texts"),
     "texts of fewer classes": (put([["a"]], "cliptune", "class_texts"), "it has no such class_texts"),
     "state of words": (put("a", "state_dict", "x"), "it has no such state_dict"),
     "a module that runs when it is imported": (put("cliptune.__main__.X", "cliptune", "method", "class"), "which is no part of a model"),

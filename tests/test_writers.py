@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from cliptune import writers
-from cliptune.data.sources import open_source
+from cliptune.data.formats.sources import open_source
 from cliptune.writers import FEATURES, LABELS, ROWS, Chunks, Write
 
 COUNT, WIDTH = 10, 3

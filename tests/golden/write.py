@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from adapted_runs import adapted_run
 
 import cliptune
-from cliptune.data.digits import digits
+from cliptune.data.formats.digits import digits
 from cliptune.export.peft import Peft
 
 FOLDER = Path(__file__).parent / cliptune.__version__

@@ -1,0 +1,267 @@
+"""The recipes: each one parses, alone and with its folder's overlays; cards name what there is; all of them travel in the wheel."""
+
+import csv
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomllib
+import yaml
+from PIL import Image
+
+from cliptune.data.images import ImageTextData
+from cliptune.data.texts.descriptions import read_descriptions
+from cliptune.errors import ConfigError, DataError
+from cliptune.launch import resolved
+from cliptune.main import main
+from cliptune.shipped import OVERLAYS, here_or_shipped, shipped_config, shipped_recipe, shipped_recipes
+
+ROOT = Path(__file__).parents[1]
+RECIPES = [str(file.relative_to(ROOT / "recipes").with_suffix("")) for file in sorted((ROOT / "recipes").rglob("*.yaml"))]
+WHOLE = [name for name in RECIPES if Path(name).name not in OVERLAYS]
+SETS = sorted({str(Path(name).parent) for name in WHOLE if not name.startswith("your-own")})
+CARDS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "recipes").rglob("README.md"))
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def config(*names: str) -> dict[str, Any]:
+    words = [word for name in names for word in ("--config", name)]
+    found: dict[str, Any] = yaml.safe_load(resolved(["fit", *words]))
+    return found
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_recipe_is_whole_and_says_how_it_is_run(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    found = config(f"recipes/{name}")
+    assert found["seed_everything"] == 1
+    assert found["model"]["backbone"] | {"background": "", "name": "", "pretrained": ""} == {
+        "name": "", "pretrained": "", "image_size": None, "patch_dropout": None, "background": ""
+    }  # fmt: skip
+    assert found["model"]["backbone"]["pretrained"] == "openai"
+    given = yaml.safe_load(text)
+    assert {"seed_everything", "run", "model", "data", "trainer"} <= given.keys()
+    assert {"backbone", "method", "objective", "optimizer"} == given["model"].keys()
+    assert "# Needs: " in text
+    assert "# Cost" in text
+    assert f"--config recipes/{name}\n" in text or name.startswith("your-own")
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if not name.startswith("your-own")])
+def test_every_recipe_runs_offline_with_one_overlay(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, alone = str(Path(name).parent), yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+    found = config(name, f"{folder}/offline")
+    assert (found["model"]["backbone"]["name"], found["model"]["backbone"]["pretrained"]) == ("nano", None)
+    assert found["data"]["path"].startswith("../shared/data/")
+    assert found["model"]["optimizer"]["init_args"]["lr"] == 1e-4
+    assert found["model"]["optimizer"]["init_args"]["weight_decay"] == alone["model"]["optimizer"]["init_args"]["weight_decay"]
+    assert [guard["path"].split("/")[-2] for guard in found["guard"]] == ["flickr8k", "caltech101"]
+    assert found["run"]["name"] == f"{Path(folder).name}-{Path(name).name}"
+
+
+@pytest.mark.parametrize("folder", SETS)
+def test_the_offline_data_is_what_its_recipes_say(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    overlay = yaml.safe_load((ROOT / "recipes" / folder / "offline.yaml").read_text(encoding="utf-8"))
+    if not (ROOT / overlay["data"]["path"]).is_file():
+        pytest.skip(f"there is no {overlay['data']['path']}")
+    monkeypatch.chdir(ROOT)
+    for name in [name for name in WHOLE if str(Path(name).parent) == folder and Path(name).name in ("lora", "descriptions")]:
+        found = config(name, f"{folder}/offline")
+        options = {key: value for key, value in found["data"].items() if key not in ("path", "seed")}
+        data = ImageTextData(found["data"]["path"], needs=["pairs"], **options)
+        data.setup()
+        assert min(data.counts.values()) >= 10
+        if (ROOT / "recipes" / folder / "descriptions.json").is_file():
+            texts, note = read_descriptions(f"recipes/{folder}/descriptions.json", data.class_names)
+            assert (len(texts), note) == (len(data.class_names), "")
+        if folder == "art/emoji_styles":  # no style of the test is in training, nor any name that nano has seen
+            styles = {split: {style for part in data.splits[split] for style in part.values("style")} for split in data.splits}
+            assert styles["test"] == {"flat", "line"}
+            assert styles["train"].isdisjoint(styles["test"] | styles["validation"])
+            assert {value for parts in data.splits.values() for part in parts for value in part.values("split")} == {"validation", "test"}
+
+
+@pytest.mark.parametrize("folder", [folder for folder in SETS if (ROOT / "recipes" / folder / "described.yaml").is_file()])
+def test_descriptions_take_the_templates_place(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = config(f"{folder}/lora", f"{folder}/described")
+    assert found["data"]["templates"] == "a photo of a {}."
+    told = json.loads(here_or_shipped(found["data"]["descriptions"]).read_text(encoding="utf-8"))
+    assert all(len(sentences) >= 3 for sentences in told.values())
+    ImageTextData("digits", needs=["classes"], descriptions=found["data"]["descriptions"])  # templates and descriptions go together
+
+
+def test_a_name_may_be_cut_short_from_the_front_as_long_as_it_tells_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = ROOT / "recipes" / "medical" / "ham10000" / "lora.yaml"
+    for name in ("recipes/medical/ham10000/lora", "medical/ham10000/lora", "ham10000/lora", "ham10000/lora.yaml"):
+        found = shipped_config(name)
+        assert found is not None
+        assert found.samefile(file)
+    assert shipped_recipe("flyp") is None  # of several data sets
+    assert shipped_recipe("10000/lora") is None  # no whole word
+    assert shipped_config("lora") == ROOT / "configs" / "lora.yaml"  # a config goes first
+    assert here_or_shipped("recipes/medical/bccd/descriptions.json").is_file()
+    assert not here_or_shipped("descriptions.json").is_file()
+
+
+def test_a_recipe_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^config ham1000/lora: there is no such file\. Did you mean ham10000/lora"):
+        config("ham1000/lora")
+    with pytest.raises(DataError, match=r"^descriptions recipes/nothing\.json: there is no such file"):
+        read_descriptions("recipes/nothing.json", ["a"])
+
+
+def test_recipes_and_configs_travel_in_the_wheel() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    assert build["wheel"]["force-include"] == {"configs": "cliptune/configs", "recipes": "cliptune/recipes"}
+    assert {"configs", "recipes"} <= set(build["sdist"]["include"])
+    assert set(shipped_recipes()) == set(RECIPES)
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_cards_name_what_there_is(card: str) -> None:
+    text = (ROOT / card).read_text(encoding="utf-8")
+    for name in re.findall(r"--config ([\w./-]+)", text):
+        if not name.endswith(".yaml"):
+            assert shipped_recipe(name) is not None or shipped_config(name) is not None, name
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
+        assert ((ROOT / card).parent / link).is_file(), link
+    for folder in re.findall(r"<!-- results (\S+) -->", text):
+        assert folder in SETS
+    if "medical" in card:
+        assert text.index("No diagnostic device") < 100
+    if card.count("/") == 2 and "your-own" not in card:
+        assert {folder for folder in SETS if folder.startswith(card.split("/")[1])} == set(re.findall(r"<!-- results (\S+) -->", text))
+
+
+# The command
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["recipes", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = said(capsys, "list")
+    for folder in SETS:
+        assert folder in listed
+    assert "linear_probe" in listed
+    assert said(capsys, "show", "ham10000/lora") == (ROOT / "recipes/medical/ham10000/lora.yaml").read_text(encoding="utf-8")
+    for name in ("medical", "ham10000", "recipes/medical/"):
+        assert "No diagnostic device" in said(capsys, "show", name)
+    assert "Your own images" in said(capsys, "show", "your-own")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["show", "hamm10000"], "ConfigError: recipes: there is no recipe, data set or domain hamm10000. Did you mean ham10000"),
+        (["show"], "ConfigError: recipes show lacks NAME. See cliptune recipes show --help"),
+        (["lst"], "ConfigError: there is no command recipes lst. Did you mean list?"),
+    ],
+)
+def test_wrong_words_are_one_line(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", *words]) == 2
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_a_data_set_is_copied_with_its_card_and_refers_to_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "next:  cliptune fit --config mine/lora.yaml" in said(capsys, "copy", "bccd", "mine")
+    assert {file.name for file in Path("mine").iterdir()} == {
+        *(file.name for file in (ROOT / "recipes/medical/bccd").iterdir() if file.is_file()), "README.md"
+    }  # fmt: skip
+    assert "--config mine/lora.yaml --config mine/offline.yaml" in Path("mine/lora.yaml").read_text(encoding="utf-8")
+    found = config("mine/lora.yaml", "mine/described.yaml")
+    assert found["data"]["descriptions"] == "mine/descriptions.json"
+    assert Path("mine/descriptions.json").is_file()
+    assert main(["recipes", "copy", "bccd", "mine"]) == 2
+    assert "is there already, and is not written over" in capsys.readouterr().err
+
+
+def test_one_recipe_and_a_domain_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    said(capsys, "copy", "ham10000/lora")
+    assert {file.name for file in tmp_path.iterdir()} == {"lora.yaml", "README.md", "table.py"}  # which it needs
+    said(capsys, "copy", "games")
+    assert Path("games/dcss_tiles/offline.yaml").is_file()
+    assert Path("games/README.md").is_file()
+    assert config("games/dcss_tiles/lora.yaml", "games/dcss_tiles/offline.yaml")["model"]["backbone"]["background"] == "#767676"
+
+
+# Their scripts
+
+
+def table_of(script: str, file: Path, *words: str) -> list[dict[str, str]]:
+    before, sys.argv = sys.argv, [script, *words]
+    try:
+        runpy.run_path(str(ROOT / "recipes" / script), run_name="__main__")
+    finally:
+        sys.argv = before
+    with file.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_ham10000s_table_keeps_a_lesion_on_one_side(tmp_path: Path) -> None:
+    lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
+    for i in range(60):
+        lines.append(f"L{i // 2},ISIC_{i},{('nv', 'mel')[i % 2]},histo,45.0,male,back")
+        Image.new("RGB", (8, 8)).save(tmp_path / f"ISIC_{i}.jpg")
+    (tmp_path / "HAM10000_metadata").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "ISIC2018_Task3_Test_GroundTruth.csv").write_text(
+        "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\nISIC_T,0.0,0.0,0.0,0.0,0.0,0.0,1.0\nISIC_GONE,1.0,0,0,0,0,0,0\n", encoding="utf-8"
+    )
+    Image.new("RGB", (8, 8)).save(tmp_path / "deep" / "ISIC_T.jpg")
+    rows = table_of("medical/ham10000/table.py", tmp_path / "table.csv", str(tmp_path))
+    assert [(row["image"], row["label"]) for row in rows if row["split"] == "test"] == [("deep/ISIC_T.jpg", "vascular lesion")]
+    assert {row["label"] for row in rows} == {"melanocytic nevus", "melanoma", "vascular lesion"}
+    sides = {split: {row["lesion_id"] for row in rows if row["split"] == split} for split in ("train", "validation")}
+    assert sides["train"].isdisjoint(sides["validation"])
+    assert sides["train"]
+    assert sides["validation"]
+
+
+def test_bccds_table_cuts_the_boxes_out(tmp_path: Path) -> None:
+    base = tmp_path / "BCCD_Dataset" / "BCCD"
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (base / folder).mkdir(parents=True)
+    photo = Image.new("RGB", (100, 80), "white")
+    photo.paste("purple", (20, 20, 60, 60))
+    photo.save(base / "JPEGImages" / "a.jpg")
+    box = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>20</ymin><xmax>{}</xmax><ymax>60</ymax></bndbox></object>"
+    text = f"<annotation>{box.format('WBC', 20, 60)}{box.format('RBC', 90, 91)}</annotation>"  # the second is no cell
+    (base / "Annotations" / "a.xml").write_text(text, encoding="utf-8")
+    (base / "ImageSets" / "Main" / "val.txt").write_text("a\n", encoding="utf-8")
+    out = tmp_path / "bccd"
+    rows = table_of("medical/bccd/table.py", out / "table.csv", str(tmp_path / "BCCD_Dataset"), str(out))
+    assert rows == [{"image": "validation/a_0.jpg", "label": "WBC", "split": "validation"}]
+    assert Image.open(out / rows[0]["image"]).size == (52, 52)  # 40 pixels and 15 % on each side
+
+
+def test_dcsss_table_reads_kinds_off_folders_and_joins_descriptions(tmp_path: Path) -> None:
+    for name in ("monster/undead/ghoul_2.png", "monster/undead/ghoul_3.png", "item/weapon/dagger.png"):
+        file = tmp_path / "tiles" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGBA", (32, 32)).save(file)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "monsters.txt").write_text(
+        "%%%%\nGhoul\n\nA hungry dead thing\nthat walks.\n%%%%\nx\n\nshort\n", encoding="utf-8"
+    )
+    rows = table_of("games/dcss_tiles/table.py", tmp_path / "tiles" / "table.csv", str(tmp_path / "tiles"), str(tmp_path / "texts"))
+    ghouls = [row for row in rows if row["name"] == "ghoul"]
+    assert {(row["label"], row["sublabel"], row["description"]) for row in ghouls} == {
+        ("monster", "undead", "A hungry dead thing that walks.")
+    }
+    assert len({row["split"] for row in ghouls}) == 1
+    assert next(row for row in rows if row["name"] == "dagger")["description"] == ""

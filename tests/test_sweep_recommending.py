@@ -1,0 +1,95 @@
+"""The recommendation: by validation alone, the cheapest within one standard error of the best."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from sweeps import result
+
+from cliptune.sweep.recommending import Recommendation, recommend
+from cliptune.sweep.results import Result, Table
+
+MANY = {"images": 1_000_000}  # so that seeds alone say how sure a mean is
+
+
+def advice(*results: Result, shots: tuple[int | None, ...] = (4,)) -> Recommendation:
+    return recommend(Table(results, ["full", "lora", "probe"], shots))
+
+
+def three(method: str, validation: float, test: float, apart: float = 0.0, **changes: object) -> list[Result]:
+    return [result(method, 4, seed, validation + apart * (seed - 2), test, **{**MANY, **changes}) for seed in (1, 2, 3)]
+
+
+def test_within_one_standard_error_the_cheapest_is_recommended() -> None:
+    full = three("full", 0.90, 0.80, apart=0.03, seconds=100.0)  # standard error 0.03 / sqrt(3) = 0.0173
+    found = advice(*full, *three("lora", 0.89, 0.70, seconds=20.0), *three("probe", 0.88, 0.99, seconds=1.0))
+    assert (found.name, found.best) == ("lora", "full")
+    assert (
+        "0.890 on validation at 4 shots (mean of 3 seeds), within one standard error (0.017) of full, the best there with 0.900"
+        in found.sentence
+    )
+    assert "trains in 20 s instead of 1 min 40 s" in found.sentence
+    assert "On test it scores 0.700 ± 0.000, zero-shot 0.450; it learns 100 parameters." in found.sentence
+
+
+def test_times_of_about_the_same_length_are_no_reason() -> None:
+    found = advice(*three("full", 0.90, 0.8, apart=0.03, seconds=3.0), *three("lora", 0.89, 0.7, seconds=1.6))
+    assert found.name == "full"
+    assert advice(*three("full", 0.90, 0.8, apart=0.03, seconds=3.3), *three("lora", 0.89, 0.7, seconds=1.6)).name == "lora"
+
+
+def test_the_test_split_has_no_say() -> None:
+    results = [*three("full", 0.90, 0.1, seconds=100.0), *three("lora", 0.80, 0.9, seconds=1.0)]
+    assert advice(*results).name == "full"
+    assert advice(*results).sentence.startswith("Recommended: full, the best there: 0.900 on validation at 4 shots")
+
+
+def test_what_is_no_better_than_zero_shot_is_not_recommended() -> None:
+    same = {"validation": {"zero_shot": 0.6, "adapted": 0.61}, "images": 100}
+    found = advice(result("full", 4, 1, 0, 0.5, **same))
+    assert found.name == "zero_shot"
+    assert found.sentence.startswith("Recommended: no training, the untouched CLIP is as good: 0.600 on validation at 4 shots (one seed, ")
+
+
+def test_it_is_chosen_at_the_most_shots_that_most_methods_have() -> None:
+    few = [result("full", 4, 1, 0.5, 0.5, **MANY), result("lora", 4, 1, 0.9, 0.9, **MANY)]
+    all_images = [result("full", None, 1, 0.9, 0.9, **MANY), result("lora", None, 1, 0.5, 0.5, **MANY)]
+    found = advice(*few, *all_images, shots=(4, None))
+    assert (found.name, found.shots) == ("full", None)
+    assert "with all images" in found.sentence
+    assert advice(*few, all_images[0], shots=(4, None)).shots == 4
+
+
+def test_guards_and_small_validation_are_told() -> None:
+    found = advice(result("lora", 4, 1, 0.9, 0.8, images=12, guards={"photos": (0.5, 0.44)}))
+    assert "It changes the guards: photos -0.060." in found.sentence
+    assert found.sentence.endswith("Validation has 12 images: too few to be sure.")
+    assert "guards" not in advice(result("lora", 4, 1, 0.9, 0.8)).sentence
+
+
+def test_of_few_images_the_surest_is_taken() -> None:
+    """A dozen images are all right by every method; the probe is cheap, and hardly sure."""
+    sure = [result("lora", 4, seed, 1.0, 0.97, images=12, seconds=30.0, losses={"adapted": 0.01}) for seed in (1, 2, 3)]
+    cheap = [result("probe", 4, seed, 1.0, 0.85, images=12, seconds=1.0, losses={"adapted": 0.40}) for seed in (1, 2, 3)]
+    found = advice(*sure, *cheap)
+    assert found.name == "lora"
+    assert found.sentence.startswith("Recommended: lora, the surest there: cross-entropy 0.010, 1.000 on validation at 4 shots")
+    assert found.sentence.endswith("Validation has 36 images: too few to be sure.")
+    worse = [result("full", 4, seed, 0.5, 0.5, images=12, losses={"adapted": 0.001}) for seed in (1, 2, 3)]
+    assert advice(*sure, *cheap, *worse).name == "lora"  # sure and wrong
+    assert advice(*[replace(one, images=1000) for one in [*sure, *cheap]]).name == "probe"
+
+
+def test_images_of_validation_count_once_unless_seeds_draw_their_own() -> None:
+    few = advice(*[result("lora", 4, seed, 0.5, 0.5, images=32) for seed in (1, 2, 3)])
+    every = advice(*[result("lora", None, seed, 0.5, 0.5, images=32) for seed in (1, 2, 3)], shots=(None,))
+    errors = [next(one.error for one in found.candidates if one.name == "lora") for found in (few, every)]
+    assert errors == [pytest.approx((0.25 / 100) ** 0.5), pytest.approx((0.25 / 36) ** 0.5)]
+
+
+def test_it_is_one_paragraph_and_plain_data() -> None:
+    found = advice(*three("full", 0.9, 0.8))
+    assert not re.search(r"\n|  ", found.sentence)
+    told = found.told()
+    assert [one["method"] for one in told["candidates"]] == ["full", "zero_shot"]
+    assert told["candidates"][0]["validation"] == pytest.approx(0.9)
