@@ -1,8 +1,8 @@
 """Every recipe offline (nano, ../shared/data), three seeds each, and what they come to: the tables of the cards in recipes/.
 
-`python benchmarks/recipes.py run` runs what has not been run, the first seed of all recipes before the second; `fill` writes
-results/recipes.json, the cards' tables and the recipes' result lines from the run folders.
-Runs that have ended are not run again.
+`python benchmarks/recipes.py run` runs what has not been run, the first seed of all recipes before the second; `fill` adds what has ended to
+results/recipes.json, and writes from it the cards' tables and pictures and the recipes' result lines.
+What has ended is not run again: to do so, take it out of that file.
 """
 
 import argparse
@@ -45,10 +45,15 @@ def recipes() -> list[str]:
     return sorted(names, key=lambda name: (ranks.get(Path(name).name, len(CHEAP)), FIRST.index(str(Path(name).parent)), name))
 
 
+def key_of(name: str, seed: int) -> str:
+    """The name of a run and its folder."""
+    return f"{name.replace('/', '-')}-{seed}"
+
+
 def run(name: str, seed: int, root: Path) -> bool:
-    """One fit, unless it has ended."""
-    folder = f"{name.replace('/', '-')}-{seed}"
-    if (root / folder / "summary.json").is_file():
+    """One fit, unless it has ended, or results/recipes.json knows how it ended."""
+    folder = key_of(name, seed)
+    if (root / folder / "summary.json").is_file() or folder in kept():
         return True
     words = [sys.executable, "-m", "cliptune", "fit", "--config", f"recipes/{name}.yaml"]
     words += ["--config", f"recipes/{Path(name).parent}/offline.yaml", "--seed_everything", str(seed)]
@@ -65,52 +70,68 @@ def run(name: str, seed: int, root: Path) -> bool:
     return status == 0
 
 
-def found(name: str, root: Path) -> list[dict[str, Any]]:
-    """The summaries of a recipe's ended runs."""
-    return [json.loads(file.read_text(encoding="utf-8")) for file in of_runs(name, root, "summary.json")]
+def kept() -> dict[str, Any]:
+    """The runs of results/recipes.json."""
+    file = RESULTS / "recipes.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))["runs"]) if file.is_file() else {}
 
 
-def of_runs(name: str, root: Path, file: str) -> list[Path]:
-    """A file of a recipe's ended runs."""
-    folders = [root / f"{name.replace('/', '-')}-{seed}" for seed in SEEDS]
-    return [folder / file for folder in folders if (folder / "summary.json").is_file() and (folder / file).is_file()]
-
-
-def cpu_seconds(name: str, root: Path) -> float | None:
-    """The mean of a recipe's runs that tell it."""
-    told = [json.loads(file.read_text(encoding="utf-8"))["cpu_seconds"] for file in of_runs(name, root, "cpu.json")]
-    return mean(told) if told else None
-
-
-def measured(name: str, root: Path) -> dict[str, Any] | None:
-    """What a recipe's runs come to."""
-    runs = found(name, root)
-    if not runs:
+def record(name: str, folder: Path) -> dict[str, Any] | None:
+    """What is kept of a run, None where it has not ended."""
+    told = [json.loads(file.read_text("utf-8")) if file.is_file() else None for file in map(folder.joinpath, FILES)]
+    summary, cpu, blend = told
+    if summary is None:
         return None
     wanted = METRICS.get(name) or METRICS.get(str(Path(name).parent), USUAL)
-    scores = {
-        metric: {state: [run[state][f"test/{metric}"] for run in runs] for state in ("zero_shot", "adapted")}
-        for metric in wanted
-        if all(f"test/{metric}" in run["adapted"] for run in runs)
+    scores = {metric: [summary[state][f"test/{metric}"] for state in STATES] for metric in wanted if f"test/{metric}" in summary["adapted"]}
+    guards = {name: [one[state][one["metric"]] for state in STATES] for name, one in (summary.get("guard") or {}).items()}
+    return {
+        "scores": scores,  # before and after
+        "guards": guards,
+        "interval": summary.get("intervals", {}).get("adapted", {}).get(f"test/{next(iter(scores))}"),
+        "seconds": summary["seconds"]["total"],
+        "cpu_seconds": cpu and cpu["cpu_seconds"],
+        "peak_memory_mb": summary["peak_memory_mb"],
+        "learned": summary["counts"]["parameters_learned"],
+        "test_images": summary["counts"].get("test"),
+        "blend": blend,
+        "machine": machine(),
     }
-    guards = {
-        name: {state: [run["guard"][name][state][told["metric"]] for run in runs] for state in ("zero_shot", "adapted")}
-        for name, told in (runs[0].get("guard") or {}).items()
+
+
+FILES = "summary.json", "cpu.json", "blend.json"
+STATES = "zero_shot", "adapted"
+
+
+def gathered(root: Path) -> dict[str, Any]:
+    """The runs kept before, and those of the folder in place of them."""
+    folders = {key_of(name, seed): (name, root / key_of(name, seed)) for name in recipes() for seed in SEEDS}
+    fresh = {key: found for key, (name, folder) in folders.items() if (found := record(name, folder)) is not None}
+    before = {key: found for key, found in kept().items() if key in folders}
+    return {key: {**before, **fresh}[key] for key in folders if key in before or key in fresh}
+
+
+def measured(name: str, records: dict[str, Any]) -> dict[str, Any] | None:
+    """What a recipe's runs come to."""
+    runs = [records[key_of(name, seed)] for seed in SEEDS if key_of(name, seed) in records]
+    if not runs:
+        return None
+    both = {
+        part: {
+            one: {state: [run[part][one][i] for run in runs] for i, state in enumerate(STATES)} for one in runs[0][part]
+        }
+        for part in ("scores", "guards")
     }
-    interval = runs[0].get("intervals", {}).get("adapted", {}).get(f"test/{next(iter(scores))}")
-    blends = [json.loads(file.read_text(encoding="utf-8")) for file in of_runs(name, root, "blend.json")]
+    used = [run["cpu_seconds"] for run in runs if run["cpu_seconds"]]
+    blends = [run["blend"] for run in runs if run["blend"]]
     return {
         "recipe": name,
         "seeds": len(runs),
-        "blends": [one for one in blends if one and len(blends) == len(runs)],
-        "scores": scores,
-        "guards": guards,
-        "interval_of_the_first_seed": interval,
-        "seconds": mean(run["seconds"]["total"] for run in runs),
-        "cpu_seconds": cpu_seconds(name, root),
+        "blends": blends if len(blends) == len(runs) else [],
+        **both,
+        "interval_of_the_first_seed": runs[0]["interval"],
+        "cpu_seconds": mean(used) if used else None,
         "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
-        "learned": runs[0]["counts"]["parameters_learned"],
-        "test_images": runs[0]["counts"].get("test"),
     }
 
 
@@ -169,8 +190,9 @@ def blended(one: dict[str, Any], group: tuple[str, ...]) -> str:
 
 def fill(root: Path) -> None:
     """Write the results into the JSON file, the cards and the recipes."""
-    all_found = [one for name in recipes() if (one := measured(name, root)) is not None]
-    whole = {"machine": machine(), "versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "recipes": all_found}
+    records = gathered(root)
+    all_found = [one for name in recipes() if (one := measured(name, records)) is not None]
+    whole = {"versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "runs": records}
     (RESULTS / "recipes.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     for card in RECIPES.glob("*/README.md"):
         text = card.read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """Which method on which data: `cliptune sweep` on the sets of ../shared/data with nano, at the same few images for all methods.
 
-`python benchmarks/sets.py run` runs the sweeps one after another (each goes on where it was cut off); `fill` writes results/sets.json, the
-pictures docs/sets*.png and the tables of docs/sweep.md from what there is.
+`python benchmarks/sets.py run` runs the sweeps one after another (each goes on where it was cut off); `fill` adds what
+there is to results/sets.json, and draws the picture docs/sets.png and the tables of docs/sweep.md from it.
 """
 
 import argparse
@@ -191,12 +191,13 @@ def draw(found: dict[str, dict[str, Any]], file: Path) -> None:
 
 
 def fill(root: Path) -> None:
-    """Write the results into the JSON file, the picture and the page."""
-    found = {name: one for name in SETS if (one := read(name, root)) is not None}
-    kept = ("metric", "methods", "shots", "seeds", "zero_shot", "means", "recommendation", "failed")
-    sets = {name: {key: one[key] for key in kept} for name, one in found.items()}
-    whole = {"machine": machine(), "versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "sets": sets}
-    (RESULTS / "sets.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    """Add what has ended to the JSON file, and draw the picture and the page from it."""
+    file = RESULTS / "sets.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["sets"] if file.is_file() else {}
+    fresh = {name: {**{key: one[key] for key in KEPT}, "machine": machine()} for name in SETS if (one := read(name, root)) is not None}
+    found = {name: {**before, **fresh}[name] for name in SETS if name in before or name in fresh}
+    whole = {"versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "sets": found}
+    file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     draw(found, ROOT / "docs" / "sets.png")
     page = ROOT / "docs" / "sweep.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
@@ -205,6 +206,7 @@ def fill(root: Path) -> None:
     page.write_text(before + MARKS[0] + "\n" + "\n\n".join(parts) + "\n" + MARKS[1] + rest.partition(MARKS[1])[2], encoding="utf-8")
 
 
+KEPT = "metric", "methods", "shots", "seeds", "zero_shot", "means", "recommendation", "failed"
 MARKS = "<!-- sets -->", "<!-- end of sets -->"
 
 
