@@ -13,6 +13,7 @@ from torch import Tensor
 from cliptune.distributed import world
 from cliptune.errors import ConfigError, TrainingError, did_you_mean
 from cliptune.guards import told
+from cliptune.metrics.names import higher
 from cliptune.module import AdaptModule
 
 BALANCED = "val/balanced"
@@ -25,7 +26,8 @@ class Watch:
 
     Args:
         monitor: the metric that picks the best checkpoint: `val/score`, which is top-1 where there are classes and mean recall else;
-            `balanced`, the mean of that and of the guards' mean score; or any that is logged, such as `val/recall@1_text_to_image`.
+            `balanced`, the mean of that and of the guards' mean score; or any that is logged, such as `val/recall@1_text_to_image`;
+            of `val/nll`, `val/ece...` and median ranks less is better.
         patience: evaluations without a better one before training stops; null to go on to the end.
         floor: training ends with an error when validation falls below this share of zero-shot; 0 for never.
     """
@@ -58,9 +60,10 @@ class Watch:
 
     def callbacks(self, folder: str) -> list[Callback]:
         """The checkpoints `best`, with what use needs, and `last`, to go on from, in the folder; and early stopping."""
-        best = Best(dirpath=folder, filename="best", monitor=self.monitor, mode="max", save_weights_only=True, enable_version_counter=False)
+        mode = "max" if higher(self.monitor) else "min"
+        best = Best(dirpath=folder, filename="best", monitor=self.monitor, mode=mode, save_weights_only=True, enable_version_counter=False)
         last = Kept(dirpath=folder, filename="last", save_on_train_epoch_end=True, every_n_epochs=1, enable_version_counter=False)
-        stop = [EarlyStopping(self.monitor, mode="max", patience=self.patience)] if self.patience is not None else []
+        stop = [EarlyStopping(self.monitor, mode=mode, patience=self.patience)] if self.patience is not None else []
         return [*stop, best, last]
 
 

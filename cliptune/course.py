@@ -89,7 +89,9 @@ def curve(cli: AdaptCLI) -> dict[str, Any] | None:
         return None
     model = AdaptedCLIP(module.backbone, module.method, recipe(module))
     with evaluating(module), cli.trainer.precision_plugin.forward_context():
-        found, why = alpha_curve(model, cli.datamodule, module.guards, balanced=cli.watch.balanced)
+        found, why = alpha_curve(
+            model, cli.datamodule, module.guards, balanced=cli.watch.balanced, monitor=cli.watch.monitor.removeprefix("val/")
+        )
     if found is None:
         tell(f"no curve: {why}")
         return None

@@ -16,12 +16,18 @@ from cliptune.data.images import ImageTextData
 from cliptune.errors import ExportError
 from cliptune.fixed import Fixed, Room
 from cliptune.guards import Guards, speaks_of
+from cliptune.metrics.names import higher
 
 NEAREST = "; of equals the one nearest to zero-shot"
 
 
 def alpha_curve(
-    model: AdaptedCLIP, data: ImageTextData, guards: Guards | None = None, images: int = 1000, balanced: bool = False
+    model: AdaptedCLIP,
+    data: ImageTextData,
+    guards: Guards | None = None,
+    images: int = 1000,
+    balanced: bool = False,
+    monitor: str | None = None,
 ) -> tuple[dict[str, Any] | None, str]:
     """Score the blends of a model with the CLIP that it was; the model is then as it was before.
 
@@ -33,6 +39,8 @@ def alpha_curve(
         guards: open, to be scored too.
         images: of validation at most, always the same ones; guards have their own number.
         balanced: whether the guards have a say in which share is chosen.
+        monitor: the metric of validation that chooses, such as `mean_per_class`; the one that stands for all where this is no such
+            metric, or one of which less is better.
 
     Returns:
         Plain data: `shares` from 0 to 1; `validation`, the score at each of them, and `monitor`, the metric that it is; `guards`, their
@@ -52,8 +60,9 @@ def alpha_curve(
             for name, one in fixed.items():
                 known = {*still, "classes"} if "text" in still and not speaks_of(way.model.method, one.classes.names) else still
                 said = one.score(way.model.backbone, way.model.method, known)
-                found[name].append(said.score)
-                metrics[name], counts[name] = said.metric, said.images
+                own = name == "validation" and monitor in said.metrics and higher(str(monitor))
+                metrics[name], counts[name] = str(monitor) if own else said.metric, said.images
+                found[name].append(said.metrics[metrics[name]] if own else said.score)
     way.set(1.0)
     told: dict[str, Any] = {"shares": list(SHARES), "validation": found.pop("validation"), "monitor": metrics["validation"]}
     weighed, rule = told["validation"], f"best {told['monitor']} on validation{NEAREST}"

@@ -108,3 +108,19 @@ def test_a_fall_that_few_images_explain_ends_nothing(images: int, ends: bool) ->
     )
     with pytest.raises(TrainingError, match=r"fell to 0\.000, from 0\.100") if ends else nullcontext():
         floor.on_validation_end(trainer, module)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [
+        ("val/score", "max"),
+        ("balanced", "max"),
+        ("val/recall@1_text_to_image", "max"),
+        ("val/nll", "min"),
+        ("val/ece_calibrated", "min"),
+        ("val/median_rank_text_to_image", "min"),
+    ],
+)
+def test_less_is_better_of_cross_entropy_calibration_and_ranks(tmp_path: Path, monitor: str, mode: str) -> None:
+    watching: list[Any] = Watch(monitor).callbacks(str(tmp_path))
+    assert [one.mode for one in watching[:2]] == [mode, mode]

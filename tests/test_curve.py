@@ -101,6 +101,14 @@ def test_the_share_is_chosen_by_validation_or_with_the_guards_where_these_have_a
     assert balanced is not None
     assert balanced["chosen"] == 0.3  # (0.4 + 0.45) / 2; at 0.5 (0.6 + 0.1) / 2
     assert "mean of top1 on validation and the guards' mean score" in balanced["rule"]
+    monkeypatch.setattr(cliptune.fixed.Fixed, "score", original)
+    watched, _ = alpha_curve(model, data, guards, images=FEW, monitor="mean_per_class")
+    assert watched is not None
+    assert watched["rule"] == "best mean_per_class on validation; of equals the one nearest to zero-shot"
+    whole, _ = alpha_curve(model, data, guards)
+    for one in ("nll", "score"):  # less is better, or no metric
+        found, _ = alpha_curve(model, data, guards, monitor=one)
+        assert found == whole
     first, second = lines_of(told, Path("runs/x"), format_of(model))
     assert "share 0.5 is chosen" in first
     assert "validation top1 0.6000 (0.3000 adapted), guard kinds 0.1000 (0.1000 adapted)" in first

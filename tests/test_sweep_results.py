@@ -46,6 +46,12 @@ def test_a_run_is_read_by_the_metric_that_its_recipe_monitors() -> None:
     found = result_of(second)
     assert found is not None
     assert (found.metric, found.test["adapted"]) == ("macro_f1", 0.65)
+    losing: dict[str, Any] = {state: {**summary(0.8, 1)[state], "val/nll": 0.3, "test/nll": 0.4} for state in ("zero_shot", "adapted")}
+    fourth = cells("d")[0]
+    write(fourth, **losing, best={"monitor": "val/nll"})
+    found = result_of(fourth)
+    assert found is not None
+    assert found.metric == "top1"  # more is better of what is compared
     assert result_of(third) is None
     write(third, adapted={})
     with pytest.raises(TrainingError, match=r"^out/cells/c-1-seed1/summary.json is not read"):

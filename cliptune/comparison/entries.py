@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cliptune.comparison.folders import Found, run_of_seed
-from cliptune.comparison.names import higher
 from cliptune.comparison.reading import (
     Forgotten,
     about_run,
@@ -22,6 +21,7 @@ from cliptune.comparison.reading import (
 )
 from cliptune.comparison.settings import flat_config
 from cliptune.metrics.answers import Answers
+from cliptune.metrics.names import higher
 from cliptune.outcomes import FOLDER, read_answers
 
 SAME = 0.005  # zero-shot scores nearer than this are of one model under another precision or batch size

@@ -11,7 +11,6 @@ BESIDE = {  # what is shown beside it
     "map": ("auroc", "top1"),
     "recall": ("recall@1_image_to_text", "recall@1_text_to_image"),
 }
-LOWER = ("nll", "ece", "median_rank")  # what is better when it is less
 PLAIN = ("nll", "median_rank")  # what is no share
 SHORT = {
     "top1": "top-1",
@@ -57,11 +56,6 @@ def beside(metric: str, known: Iterable[str]) -> list[str]:
     split, _, name = metric.rpartition("/")
     names = set(known)
     return [other for other in (f"{split}/{one}" for one in BESIDE.get(name, ("top1", "recall"))) if other in names and other != metric]
-
-
-def higher(metric: str) -> bool:
-    """Whether more of it is better."""
-    return not metric.rpartition("/")[2].startswith(LOWER)
 
 
 def is_share(metric: str) -> bool:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 from cliptune.comparison.comparing import Comparison
 from cliptune.comparison.entries import Entry
-from cliptune.comparison.names import higher, is_share, short
+from cliptune.comparison.names import is_share, short
 from cliptune.comparison.reading import Forgotten
 from cliptune.comparison.said import duration, learned, memory, part_of, tested
 from cliptune.comparison.settings import differing
 from cliptune.comparison.significance import LEVEL
+from cliptune.metrics.names import higher
 from cliptune.page.axes import Axis
 from cliptune.page.charts import TONES, Point, Series, chart
 from cliptune.page.markup import Markup, el, join, table

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from cliptune.comparison.entries import Entry
-from cliptune.comparison.names import higher
 from cliptune.comparison.significance import LEVEL, Counts, Floats, holm, mcnemar_exact
 from cliptune.metrics.answers import Answers, ClassAnswers, RetrievalAnswers
 from cliptune.metrics.bootstrap import changes_of
+from cliptune.metrics.names import higher
 from cliptune.uncertainty import resampled
 
 RESAMPLES = 1000

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cliptune.errors import TrainingError
+from cliptune.metrics.names import higher
 from cliptune.sweep.cells import Cell
 
 APART = 0.01  # of the width of all shots, between methods
@@ -101,7 +102,8 @@ def result_of(cell: Cell) -> Result | None:
 def _result(cell: Cell, folder: Path, summary: dict[str, Any]) -> Result:
     adapted, before = summary["adapted"], summary["zero_shot"]
     monitored = summary["best"]["monitor"].removeprefix("val/")  # or `score` or `balanced`, which the test split has not
-    metric = next(name for name in (monitored, *METRICS) if f"test/{name}" in adapted and f"val/{name}" in adapted)
+    wanted = [name for name in (monitored, *METRICS) if higher(name)]
+    metric = next(name for name in wanted if f"test/{name}" in adapted and f"val/{name}" in adapted)
     states = {"zero_shot": before, "adapted": adapted}
     counts = summary["counts"]
     return Result(
