@@ -41,6 +41,10 @@ bench: .venv/dev ## the measurements of benchmarks/, as ratios in one run
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/probe_peers.py
 	$(BIN)/python benchmarks/zero_shot_peers.py
+	$(BIN)/python benchmarks/coop_fit.py
+	$(BIN)/python benchmarks/chunked_step.py --against open_clip_train
+	$(BIN)/python benchmarks/onnx_speed.py
+	$(BIN)/python benchmarks/page.py
 
 nano: .venv/dev ## pretrain the bundled nano anew, from ../shared/data
 	$(BIN)/cliptune fit --config pretrain/nano

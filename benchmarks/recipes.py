@@ -1,7 +1,7 @@
 """Every recipe offline (nano, ../shared/data), three seeds each, and what they come to: the tables of the cards in recipes/.
 
-`python benchmarks/recipes.py run` runs what has not been run, the first seed of all recipes before the second; `fill` adds what has ended to
-results/recipes.json, and writes from it the cards' tables and pictures and the recipes' result lines.
+`python benchmarks/recipes.py run` runs what has not been run, the first seed of all recipes before the second; `fill` adds what has
+ended to results/recipes.json, and writes from it the cards' tables and pictures and the recipes' result lines.
 What has ended is not run again: to do so, take it out of that file.
 """
 
@@ -117,9 +117,7 @@ def measured(name: str, records: dict[str, Any]) -> dict[str, Any] | None:
     if not runs:
         return None
     both = {
-        part: {
-            one: {state: [run[part][one][i] for run in runs] for i, state in enumerate(STATES)} for one in runs[0][part]
-        }
+        part: {one: {state: [run[part][one][i] for run in runs] for i, state in enumerate(STATES)} for one in runs[0][part]}
         for part in ("scores", "guards")
     }
     used = [run["cpu_seconds"] for run in runs if run["cpu_seconds"]]

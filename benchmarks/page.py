@@ -1,0 +1,66 @@
+"""Draw the tables of docs/benchmarks.md from results/*.json: `python benchmarks/page.py`, after any measurement.
+
+A table stands between `<!-- results NAME -->` and `<!-- end -->`; tests/test_benchmarks_page.py holds the page to the files.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLACE = re.compile(r"<!-- results (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+OWN = ("case", "ratio", "goal", "items", "seconds")  # of a line; what else there is are notes
+SHOWN = ("torch", "open_clip_torch", "lightning")
+
+
+def drawn(text: str, folder: Path = RESULTS) -> str:
+    """The page with its tables as the files have them."""
+    return PLACE.sub(lambda found: f"<!-- results {found[1]} -->\n{_of(folder / f'{found[1]}.json')}\n<!-- end -->", text)
+
+
+def _of(file: Path) -> str:
+    if not file.is_file():
+        return "Not measured yet."
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return "\n\n".join([*([table(found)] if found["lines"] else []), *found.get("absent", []), where(found)])
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """A row for each line: both medians of seconds, the ratio with its spread, the goal, and the notes."""
+    notes = list(dict.fromkeys(key for line in found["lines"] for key in line if key not in OWN))
+    a, b = found["a"], found["b"]
+    head = ["", f"{a}, s", f"{b}, s", f"time of {a} / {b}", "least to greatest", "goal", *notes]
+    rows = [[*_cells(line), *(_number(line.get(key)) for key in notes)] for line in found["lines"]]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _cells(line: Mapping[str, Any]) -> list[str]:
+    seconds, ratio = line["seconds"], line["ratio"]
+    spread = f"{ratio['min']:.3f} to {ratio['max']:.3f}" if len(seconds["a"]) > 1 else "one pair"
+    bound, met = re.fullmatch(r"(.*?) ?(met|missed)?", line["goal"]).groups()  # type: ignore[union-attr]
+    goal = f"{bound}, {'**missed**' if met == 'missed' else met}" if met else bound
+    return [line["case"], _number(median(seconds["a"])), _number(median(seconds["b"])), f"{ratio['median']:.3f}", spread, goal]
+
+
+def _number(value: float | None) -> str:
+    """Three digits, and all before the point."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def where(found: Mapping[str, Any]) -> str:
+    """The machine, the versions and the day."""
+    machine, versions = found["machine"], found["versions"]
+    device = f"{machine['threads']} of {machine['cores']} cores, {machine['cpu']} with {machine['capability']}, load {machine['load']:g}"
+    packages = ", ".join(f"{name} {versions[name]}" for name in SHOWN)
+    return f"*{machine.get('gpu') or device}; {packages}; {found['date'].partition(' ')[0]}.*"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(drawn(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,69 @@
+"""The page of measurements shows what the files of results say, and nothing that was typed."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def page() -> ModuleType:
+    """benchmarks/page.py, which needs no package."""
+    spec = importlib.util.spec_from_file_location("page", ROOT / "benchmarks" / "page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_as_the_results_are(page: ModuleType) -> None:
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.drawn(text) == text, "run `python benchmarks/page.py`"
+
+
+def test_every_result_with_lines_is_shown(page: ModuleType) -> None:
+    files = [file for file in page.RESULTS.glob("*.json") if isinstance(json.loads(file.read_text(encoding="utf-8")).get("lines"), list)]
+    places = re.findall(r"<!-- results (\w+) -->", page.PAGE.read_text(encoding="utf-8"))
+    with_pairs = {file.stem for file in files if "a" in json.loads(file.read_text(encoding="utf-8"))}
+    assert with_pairs <= set(places)
+    assert len(places) == len(set(places))
+
+
+def test_a_table_says_medians_spread_goal_notes_and_who_is_absent(page: ModuleType, tmp_path: Path) -> None:
+    line = {"case": "x", "ratio": {"median": 0.5, "min": 0.4, "max": 0.625}, "goal": "<= 0.4 missed", "items": 2}
+    other = {"case": "y", "ratio": {"median": 1.0, "min": 1.0, "max": 1.0}, "goal": "", "items": 2, "peak, MB": 1234.5}
+    found = {
+        "date": "2026-11-29 10:00 UTC",
+        "machine": {"cpu": "Z80", "capability": "DEFAULT", "cores": 2, "threads": 1, "load": 0.5},
+        "versions": {"torch": "2", "open_clip_torch": "3", "lightning": "4"},
+        "a": "ours",
+        "b": "theirs",
+        "lines": [{**line, "seconds": {"a": [1, 2, 3], "b": [4, 4, 0.004]}}, {**other, "seconds": {"a": [0.01234], "b": [250.4]}}],
+        "absent": ["somebody is absent"],
+    }
+    (tmp_path / "one.json").write_text(json.dumps(found), encoding="utf-8")
+    before = "a\n<!-- results one -->\nold\n<!-- end -->\nb\n<!-- results none -->\n<!-- end -->\n"
+    lines = page.drawn(before, tmp_path).splitlines()
+    assert lines[:3] == [
+        "a",
+        "<!-- results one -->",
+        "|  | ours, s | theirs, s | time of ours / theirs | least to greatest | goal | peak, MB |",
+    ]
+    assert lines[4:6] == [
+        "| x | 2 | 4 | 0.500 | 0.400 to 0.625 | <= 0.4, **missed** |  |",
+        "| y | 0.0123 | 250 | 1.000 | one pair |  | 1,234 |",
+    ]
+    assert lines[6:11] == [
+        "",
+        "somebody is absent",
+        "",
+        "*1 of 2 cores, Z80 with DEFAULT, load 0.5; torch 2, open_clip_torch 3, lightning 4; 2026-11-29.*",
+        "<!-- end -->",
+    ]
+    assert lines[11:] == ["b", "<!-- results none -->", "Not measured yet.", "<!-- end -->"]
