@@ -14,7 +14,7 @@ Picture = Callable[[str], Path]
 ROWS = [{"image": f"{i}.png", "caption": f"고양이 {i}, 잔다"} for i in range(3)]
 
 
-def write(file: Path, rows: list[dict[str, Any]], encoding: str = "utf-8") -> Path:
+def write(file: Path, rows: list[dict[str, Any]], encoding: str = "utf-8", separator: str | None = None) -> Path:
     """Write rows in the format that the file's suffix names."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kind = file.suffix.lower()
@@ -25,7 +25,7 @@ def write(file: Path, rows: list[dict[str, Any]], encoding: str = "utf-8") -> Pa
         with pyarrow.ipc.new_stream(str(file), table.data.table.schema) as stream:
             stream.write_table(table.data.table)
     elif kind in (".csv", ".tsv"):
-        table.to_pandas().to_csv(file, sep="\t" if kind == ".tsv" else ",", index=False, encoding=encoding)
+        table.to_pandas().to_csv(file, sep=separator or ("\t" if kind == ".tsv" else ","), index=False, encoding=encoding)
     else:
         text = json.dumps(rows, indent=1) if kind == ".json" else "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
         file.write_text(text, encoding=encoding)

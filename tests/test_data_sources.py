@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from source_files import ROWS, Picture, texts, write
 
 from cliptune.data.formats.sources import open_source
+from cliptune.data.formats.streams import open_stream
 from cliptune.errors import DataError
 from cliptune.images import decode
 
@@ -29,6 +30,15 @@ def test_a_file_of_every_kind_is_a_split_called_train(tmp_path: Path, suffix: st
 def test_a_byte_order_mark_is_no_part_of_the_first_columns_name(tmp_path: Path, suffix: str) -> None:
     file = write(tmp_path / f"a{suffix}", ROWS, encoding="utf-8-sig")
     assert open_source(str(file)).tables["train"].column_names == ["image", "caption"]
+
+
+@pytest.mark.parametrize(("suffix", "separator"), [(".csv", ";"), (".csv", "\t"), (".tsv", ","), (".csv", ",")])
+def test_fields_may_be_parted_as_spreadsheets_part_them(tmp_path: Path, suffix: str, separator: str) -> None:
+    rows = [{**row, "a;b, and\tc": f"{row['caption']}, again; and\tagain"} for row in ROWS]
+    file = write(tmp_path / f"a{suffix}", rows, separator=separator)
+    assert open_source(str(file)).tables["train"].to_list() == rows
+    streamed = open_stream(str(file))
+    assert (list(streamed.streams["train"]), streamed.rows("train")) == (rows, len(rows))
 
 
 def test_a_path_may_start_with_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

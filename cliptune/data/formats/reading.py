@@ -42,9 +42,19 @@ def suffix_of(path: str) -> str:
     return found.group() if found else ""
 
 
-def options_of(suffix: str) -> dict[str, Any]:
-    """How `datasets` is told to read files of a suffix."""
-    return {**CSV, "sep": "\t" if suffix == ".tsv" else ","} if READERS[suffix] == "csv" else {}
+def options_of(file: str | Path) -> dict[str, Any]:
+    """How `datasets` is told to read a file."""
+    return {**CSV, "sep": separator_of(file)} if READERS[suffix_of(str(file))] == "csv" else {}
+
+
+def separator_of(file: str | Path) -> str:
+    """What parts the fields of a table of text: what its name says, or, where its first line has none of it, what spreadsheets write."""
+    usual = "\t" if suffix_of(str(file)) == ".tsv" else ","
+    if is_url(str(file)):
+        return usual
+    with Path(file).open(encoding="utf-8-sig", errors="replace") as opened:
+        head = re.sub(r'"[^"]*"', "", opened.readline())
+    return usual if usual in head else next((mark for mark in ";\t," if mark in head), usual)
 
 
 def split_of(file: str | Path) -> str | None:

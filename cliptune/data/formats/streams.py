@@ -12,7 +12,18 @@ from datasets import Dataset, Image, IterableDataset
 
 from cliptune.data.formats import coco, features
 from cliptune.data.formats.patterns import is_pattern, list_files
-from cliptune.data.formats.reading import READERS, escaped, is_url, load, match_splits, options_of, suffix_of, usual_split_column, visible
+from cliptune.data.formats.reading import (
+    READERS,
+    escaped,
+    is_url,
+    load,
+    match_splits,
+    options_of,
+    separator_of,
+    suffix_of,
+    usual_split_column,
+    visible,
+)
 from cliptune.data.formats.samples import samples_of
 from cliptune.data.formats.tars import TARS, holds_tars, is_tar, stream_tars
 from cliptune.errors import DataError, did_you_mean
@@ -114,7 +125,7 @@ def _of_hub(path: str, names: dict[str, str]) -> Streams:
 def _stream(path: str, files: list[str], **options: Any) -> IterableDataset:
     suffix = suffix_of(files[0])
     patterns = {"train": [file if is_url(file) else escaped(file) for file in files]}
-    loaded = load(path, READERS[suffix], data_files=patterns, streaming=True, **options_of(suffix), **options)
+    loaded = load(path, READERS[suffix], data_files=patterns, streaming=True, **options_of(files[0]), **options)
     return _parted(_undecoded(loaded["train"]))
 
 
@@ -182,7 +193,7 @@ def _rows_in(file: str) -> int | None:
         return int(pq.read_metadata(file).num_rows)
     if suffix in (".csv", ".tsv"):
         with Path(file).open(encoding="utf-8-sig", newline="") as opened:
-            return sum(1 for row in csv.reader(opened, delimiter="\t" if suffix == ".tsv" else ",") if row) - 1
+            return sum(1 for row in csv.reader(opened, delimiter=separator_of(file)) if row) - 1
     if suffix in (".jsonl", ".ndjson"):
         with Path(file).open("rb") as opened:
             return sum(1 for line in opened if line.strip())
