@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cliptune.similarity import exact
+
 ITERATIONS = 1000  # Radford et al. 2021, appendix A.3
 COARSE = (1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6)  # ibid.: of lambda; here of C = 1 / lambda, which is the same set
 PER_DECADE = 8  # ibid.: the resolution at which the search ends
@@ -37,7 +39,7 @@ class Choice(NamedTuple):
 def solve(
     rows: Tensor, labels: Tensor, start: Tensor, scale: float, strength: float, with_bias: bool = False, guess: Solution | None = None
 ) -> Solution:
-    """Minimise  sum of CE(scale * rows @ (start + delta).T + bias)  +  |scale * delta|^2 / (2 * strength).
+    """Minimise, in full float32 whatever the precision around it,  sum of CE(scale * rows @ (start + delta).T + bias)  +  |scale * delta|^2 / (2 * strength).
 
     With `start` zero that is scikit-learn's `LogisticRegression(C=strength)`. Drawn towards the zero-shot rows it is CLAP's constraint on
     linear probing (Silva-Rodriguez et al. 2024, sec. 4: a penalty on the distance of each class row from its text's) with one strength for
@@ -55,6 +57,11 @@ def solve(
     Returns:
         The minimum.
     """
+    with exact(rows.device):  # rounded to bfloat16 the line search finds no way down, and stays where it began
+        return _solve(rows, labels, start, scale, strength, with_bias, guess)
+
+
+def _solve(rows: Tensor, labels: Tensor, start: Tensor, scale: float, strength: float, with_bias: bool, guess: Solution | None) -> Solution:
     known = labels >= 0
     rows, labels = rows[known].float(), labels[known]
     origin = scale * rows @ start.float().T  # [N, C], of what does not change

@@ -1,6 +1,7 @@
 """The linear probe: where it starts, what learns, what decay draws towards, and what L-BFGS finds, on four families."""
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,18 @@ def test_from_zero_it_finds_scikit_learns_probabilities(backbone: Backbone, bias
     assert ours == pytest.approx(best, rel=1e-3)
     assert method.found.accuracy == pytest.approx((said.argmax(axis=1) == held_out.labels.numpy()).mean())
     assert loss == pytest.approx(F.cross_entropy(logits(method, backbone, train.rows), train.labels).item(), rel=1e-3)
+
+
+def test_under_bfloat16_the_same_is_found(vit: Backbone) -> None:
+    found = []
+    for precision in (nullcontext(), torch.autocast("cpu", dtype=torch.bfloat16)):
+        method = attached(vit, start="zero", solver="lbfgs")
+        train, held_out = labelled(vit, 60, 1), labelled(vit, 60, 2)
+        with precision:
+            loss = method.solve(vit, train, held_out)
+        found.append((method.found, method.delta.detach().tolist(), loss))
+    assert found[0] == found[1]
+    assert found[0][0].accuracy > found[0][0].tried[0.0]  # type: ignore[union-attr]
 
 
 def test_it_is_never_below_zero_shot_on_validation(backbone: Backbone) -> None:

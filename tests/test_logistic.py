@@ -55,6 +55,16 @@ def logits_of(solution: Solution, start: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
+def test_under_bfloat16_the_minimum_is_the_same(with_bias: bool) -> None:
+    rows, labels, start = problem()
+    wanted = solve(rows, labels, start, SCALE, 1.0, with_bias)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = solve(rows, labels, start, SCALE, 1.0, with_bias)
+    assert torch.equal(found.delta, wanted.delta)
+    assert found.loss == wanted.loss
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("strength", [1e-4, 1e-2, 1.0, 1e2, 1e4])
 def test_from_zero_it_is_scikit_learns_logistic_regression(strength: float, with_bias: bool) -> None:
     rows, labels, start = problem()

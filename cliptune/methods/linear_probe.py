@@ -14,6 +14,7 @@ from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
 from cliptune.objectives.base import Objective
 from cliptune.objectives.cross_entropy import CrossEntropy
 from cliptune.optim import Group
+from cliptune.similarity import exact
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,9 @@ class LinearProbe(Method):
         def loss(solution: Solution | None) -> float:
             return float(F.cross_entropy(logits(solution).float(), labels))
 
-        best, self.found = sweep(fit, accuracy, loss)
+        with exact(rows.device):
+            best, self.found = sweep(fit, accuracy, loss)
+            at_start = float(F.cross_entropy(scale * train.rows @ self.start_rows.T, train.labels, ignore_index=-1))
         log.info(
             f"linear probe: of {len(self.found.tried)} L2 strengths C = {self.found.strength:g} is best on validation, "
             f"top-1 {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start)"
@@ -161,6 +164,4 @@ class LinearProbe(Method):
         self.delta.copy_(torch.zeros_like(self.delta) if best is None else best.delta)
         if self.bias is not None:
             self.bias.copy_(torch.zeros_like(self.bias) if best is None or best.bias is None else best.bias)
-        if best is None:
-            return float(F.cross_entropy(scale * train.rows @ self.start_rows.T, train.labels, ignore_index=-1))
-        return best.loss
+        return at_start if best is None else best.loss
