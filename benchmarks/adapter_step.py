@@ -79,16 +79,27 @@ def counted(job: Job) -> float:
     return float((seen * once).sum() / once.square().sum())
 
 
-def prompts(job: Job, cached: bool) -> Callable[[], float]:
-    """A step of prompt tuning: with image rows computed before and texts as long as they are, or as CoOp's code does, with neither."""
+def prompts(job: Job, cached: bool, packed: bool = True) -> Callable[[], float]:
+    """A step of prompt tuning: with image rows computed before and texts as long as they are, or as CoOp's code does, with neither.
+
+    Args:
+        job: what is seen.
+        cached: as cliptune does.
+        packed: prompts in rows that read their common start once; else one by one.
+    """
     from cliptune.backbone import Backbone
     from cliptune.methods.base import ClassTexts
     from cliptune.methods.prompt_tuning import PromptTuning
     from cliptune.objectives.base import StepRows
     from cliptune.objectives.cross_entropy import CrossEntropy
 
+    class OneByOne(Backbone):
+        @property
+        def packs(self) -> bool:
+            return False
+
     images, labels = job.settle(), torch.randint(CLASSES, (len(job.texts),), device=DEVICE)
-    backbone = Backbone(job.model, job.weights).eval().requires_grad_(False).to(DEVICE)
+    backbone = (Backbone if packed else OneByOne)(job.model, job.weights).eval().requires_grad_(False).to(DEVICE)
     names = [str(i) for i in range(CLASSES)]
     classes = ClassTexts(names, [[f"a photo of a {i}."] for i in range(CLASSES)], backbone.preprocess)
     method, objective = PromptTuning(init="random"), CrossEntropy()
@@ -176,12 +187,15 @@ def lines_of(given: argparse.Namespace, folder: str) -> list[Line]:
         pairs = alternate(prompts(whole, True), prompts(whole, False), given.pairs, 1)
         case = f"prompts, {CLASSES} classes / image tower and full-length prompts in every step, batch {given.batch}"
         found.append(Line(case, pairs, given.batch, at_most=0.25))
+    if "packed" in given.against:
+        pairs = alternate(prompts(whole, True), prompts(whole, True, packed=False), given.pairs, 1)
+        found.append(Line(f"prompts packed, {CLASSES} classes / one by one", pairs, given.batch, at_most=0.5))
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    choices = ("full", "peft", "transformers", "prompts")
+    choices = ("full", "peft", "transformers", "prompts", "packed")
     parser.add_argument("--against", nargs="+", choices=choices, default=choices)
     parser.add_argument("--model", default="ViT-B-32", help="an open_clip architecture")
     parser.add_argument("--pairs", type=int, default=4)

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cliptune import towers as T
 from cliptune.described import Described
 from cliptune.images import colour
+from cliptune.packing import Packs, heads_of, readable
 from cliptune.preprocess import Preprocess, normalize
 from cliptune.pretrained import check_image_size, checked_tag, create, load_file, model_config, resolve, tokenizer_of
 
@@ -98,6 +99,22 @@ class Backbone(Described, nn.Module):
             rows = _encode_short_text(self.towers()["text"], tokens) if short else self.model.encode_text(tokens)
         return F.normalize(rows.float(), dim=-1)
 
+    @property
+    def packs(self) -> bool:
+        """Whether the text tower, as it is now, reads texts that are packed into rows (`packing.py`)."""
+        return self.causal and readable(self.towers()["text"])
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        """Where each text is pooled, [N], of tokens [N, L]; for causal towers."""
+        places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        return _pooled(self.towers()["text"], places[..., None], tokens)[:, 0]
+
+    def encode_packed(self, packs: Packs) -> Tensor:
+        """Give the rows of texts that are packed into R rows with up to E ends each, [R * E, D], as `encode_text` gives them."""
+        with _attention(packs.tokens.device):
+            rows = _encode_packed_text(self.towers()["text"], packs)
+        return F.normalize(rows.float(), dim=-1)
+
     def enter_image(self, images: Tensor, count: int) -> Tensor:
         """Give what enters block `count` of the image tower, [B, ...], of images [B, 3, H, W]."""
         with _attention(images.device):
@@ -167,7 +184,24 @@ def _encode_short_text(text: Any, tokens: Tensor) -> Tensor:
     dtype = text.transformer.get_cast_dtype()
     x = text.token_embedding(tokens).to(dtype) + text.positional_embedding[:length].to(dtype)  # [N, L, W]
     x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask[:length, :length]))
-    x = text_global_pool(x, tokens, _pool_type(text), eos_token_id=getattr(text, "text_eos_id", getattr(text, "eos_id", None)))  # [N, W]
+    return _projected(text, _pooled(text, x, tokens))
+
+
+def _encode_packed_text(text: Any, packs: Packs) -> Tensor:
+    """open_clip's text tower for packed texts: positions and mask are theirs, and each text is pooled where it ends."""
+    dtype = text.transformer.get_cast_dtype()
+    x = text.token_embedding(packs.tokens).to(dtype) + F.embedding(packs.places, text.positional_embedding).to(dtype)  # [R, L, W]
+    x = text.transformer(x, attn_mask=packs.mask(heads_of(text), text.attn_mask.dtype))
+    x = x[torch.arange(len(x), device=x.device)[:, None], packs.ends].flatten(0, 1)  # [R * E, W]
+    return _projected(text, text.ln_final(x))
+
+
+def _pooled(text: Any, x: Tensor, tokens: Tensor) -> Tensor:
+    """[N, W] of [N, L, W]."""
+    return text_global_pool(x, tokens, _pool_type(text), eos_token_id=getattr(text, "text_eos_id", getattr(text, "eos_id", None)))
+
+
+def _projected(text: Any, x: Tensor) -> Tensor:
     projection = text.text_projection
     if projection is None:
         return x

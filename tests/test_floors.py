@@ -21,6 +21,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "attention",
         "targets",
         "adapters",
+        "packing",
         "prompts",
         "learned_words",
     }

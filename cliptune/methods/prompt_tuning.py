@@ -19,6 +19,7 @@ from cliptune.learned_words import LearnedWord, as_lines, neighbours
 from cliptune.methods.base import CLASS_CHUNK, ClassRows, ClassTexts, Method, mean_rows
 from cliptune.objectives.base import Objective
 from cliptune.optim import Group
+from cliptune.packing import Packing, Packs, pack
 
 PROMPT_CHUNK = 64  # prompts whose activations live at a time while words learn
 MOST = 4096  # words; no tower reads as many
@@ -96,6 +97,7 @@ class PromptTuning(Method):
         for name in ("words_start", "image_start"):
             self.register_buffer(name, None, persistent=False)
         self._prompts: tuple[list[str], P.Prompts] | None = None
+        self._packing: tuple[int, torch.device, Packing | None] | None = None
         self._rows: tuple[object, Tensor] | None = None
 
     def drift(self, backbone: Backbone, start: Backbone | None) -> Tensor:
@@ -188,27 +190,43 @@ class PromptTuning(Method):
 
     def _encode(self, backbone: Backbone, names: list[str]) -> Tensor:
         assert self.words is not None
-        device = self.words.device
-        found = self._own_prompts(backbone, names)
-        tokens, source = found.tokens.to(device), found.source.to(device)
-        if self.per_class:
-            numbers = list(range(len(names))) if names == self.class_names else [self.class_names.index(name) for name in names]
-            first = torch.tensor(numbers, device=device)[:, None, None] * self.words.shape[1]
-            source = torch.where(source >= 0, source + first, source)
-        words = self.words.flatten(0, 1)  # [C * M, W]
-        prompts = torch.stack([tokens, source], dim=-1).flatten(0, 1)  # [C * T, L, 2]
-        rows = in_chunks(
-            lambda part: encode(backbone, words, *part.unbind(-1)), prompts, min(self.chunk_size or PROMPT_CHUNK, PROMPT_CHUNK), CLASS_CHUNK
-        )
-        return mean_rows(rows, [tokens.shape[1]] * len(names))
+        found, words = self._own_prompts(backbone, names), self.words.flatten(0, 1)  # [C * M, W]
+        size = min(self.chunk_size or PROMPT_CHUNK, PROMPT_CHUNK)
+        packed = self._packed(backbone, found, size) if torch.is_grad_enabled() else None  # without, rows are zero-shot's to the last bit
+        if packed is not None:
+            packs, numbers = packed.packs, torch.arange(len(packed.packs.tokens), device=words.device)
+            rows = in_chunks(lambda part: encode_packed(backbone, words, packs.part(part)), numbers, packed.chunk)[packed.order]
+        else:
+            prompts = torch.stack(found, dim=-1).flatten(0, 1).to(words.device)  # [C * T, L, 2]
+            rows = in_chunks(lambda part: encode(backbone, words, *part.unbind(-1)), prompts, size, CLASS_CHUNK)
+        return mean_rows(rows, [found.tokens.shape[1]] * len(names))
 
     def _reader(self, backbone: Backbone) -> P.Reader:
         return P.Reader(backbone.preprocess.tokenizer, backbone.preprocess.trim)
 
     def _own_prompts(self, backbone: Backbone, names: list[str]) -> P.Prompts:
+        """Laid out once; words of one class each are numbered one class after another."""
         if self._prompts is None or self._prompts[0] != names:
-            self._prompts = (list(names), self._reader(backbone).prompts(self.frames, names))
+            found = self._reader(backbone).prompts(self.frames, names)
+            if self.per_class:
+                assert self.words is not None
+                numbers = list(range(len(names))) if names == self.class_names else [self.class_names.index(name) for name in names]
+                first = torch.tensor(numbers)[:, None, None] * self.words.shape[1]
+                found = found._replace(source=torch.where(found.source >= 0, found.source + first, found.source))
+            self._prompts, self._packing = (list(names), found), None
         return self._prompts[1]
+
+    def _packed(self, backbone: Backbone, found: P.Prompts, size: int) -> Packing | None:
+        """The same prompts packed, laid out once; none where the tower does not read them so, or nothing is gained."""
+        assert self.words is not None
+        if not backbone.packs:
+            return None
+        device = self.words.device
+        if self._packing is None or self._packing[:2] != (size, device):
+            tokens = found.tokens.flatten(0, 1)  # [C * T, L]
+            made = pack(tokens, found.source.flatten(0, 1), backbone.ends(tokens), size)
+            self._packing = size, device, made.to(device) if made is not None else None
+        return self._packing[2]
 
     def _state(self, backbone: Backbone, names: list[str]) -> object:
         """What equal rows follow from: the words' and the tower's memory and versions, the names, and the precision."""
@@ -253,3 +271,9 @@ def encode(backbone: Backbone, words: Tensor, tokens: Tensor, source: Tensor) ->
     """The rows [N, D] of prompts [N, L]; the hook is set in here, so that it is there when a checkpoint computes again."""
     with P.replaced(P.embedding_of(backbone.towers()["text"]), words, source):
         return backbone.encode_text(tokens)
+
+
+def encode_packed(backbone: Backbone, words: Tensor, packs: Packs) -> Tensor:
+    """The rows [R * E, D] of packed prompts, with the hook as in `encode`."""
+    with P.replaced(P.embedding_of(backbone.towers()["text"]), words, packs.source):
+        return backbone.encode_packed(packs)
