@@ -5,7 +5,7 @@ of its time (benchmarks/probe_features.py).
 """
 
 from collections.abc import Callable
-from math import log10
+from math import log10, sqrt
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from cliptune.similarity import exact
 ITERATIONS = 1000  # Radford et al. 2021, appendix A.3
 COARSE = (1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6)  # ibid.: of lambda; here of C = 1 / lambda, which is the same set
 PER_DECADE = 8  # ibid.: the resolution at which the search ends
+TRUST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 TOLERANCE = 1e-6  # of the greatest entry of the mean loss's gradient; scikit-learn's default is 1e-4
 
 
@@ -39,11 +40,11 @@ class Choice(NamedTuple):
 def solve(
     rows: Tensor, labels: Tensor, start: Tensor, scale: float, strength: float, with_bias: bool = False, guess: Solution | None = None
 ) -> Solution:
-    """Minimise, in full float32 whatever the precision around it,  sum of CE(scale * rows @ (start + delta).T + bias)  +  |scale * delta|^2 / (2 * strength).
+    """Minimise  sum of CE(scale * rows @ (start + delta).T + bias)  +  |scale * delta|^2 / (2 * strength).
 
     With `start` zero that is scikit-learn's `LogisticRegression(C=strength)`. Drawn towards the zero-shot rows it is CLAP's constraint on
     linear probing (Silva-Rodriguez et al. 2024, sec. 4: a penalty on the distance of each class row from its text's) with one strength for
-    all classes.
+    all classes. In full float32, whatever the precision around it.
 
     Args:
         rows: [N, D].
@@ -98,16 +99,19 @@ def sweep(
     fit: Callable[[float, Solution | None], Solution],
     accuracy: Callable[[Solution | None], float],
     loss: Callable[[Solution | None], float] = lambda solution: 0.0,
+    images: int | None = None,
 ) -> tuple[Solution | None, Choice]:
     """Choose the strength on validation, by CLIP's search: a coarse grid, then half the interval around the best, to 8 steps a decade.
 
-    Among equals the lower loss is taken, then the strongest pull: on a dozen images of validation half of all strengths may be equal in
-    accuracy. No step away from the start is a candidate too, so that the choice is never below the start on validation.
+    A dozen images of validation tell few strengths apart by accuracy. So of those that are within one standard error of the best, and not
+    below the start, the one with the lowest loss is taken, and of equals the strongest pull. No step away from the start is a candidate
+    too, so that the choice is never below the start on validation.
 
     Args:
         fit: from C, and a solution to begin from, to the minimum.
         accuracy: of a solution, on validation; of None, that of the start.
         loss: likewise; less is better.
+        images: that the accuracy is of; where it is not given, only equals are told apart by their loss.
 
     Returns:
         The solution, None for the start, and the choice.
@@ -116,8 +120,10 @@ def sweep(
     tried: dict[float, float] = {0.0: accuracy(None)}
     losses: dict[float, float] = {0.0: loss(None)}
 
-    def rank(strength: float) -> tuple[float, float, float]:
-        return tried[strength], -losses[strength], -strength
+    def best_of(strengths: list[float]) -> float:
+        most = max(tried[strength] for strength in strengths)
+        least = most if images is None else max(most - _error(most, images), min(most, tried[0.0]))
+        return min((s for s in strengths if tried[s] >= least), key=lambda s: (losses[s], s))
 
     def attempt(strength: float) -> None:
         if strength not in tried:
@@ -130,10 +136,29 @@ def sweep(
     step = 2.0  # decades
     while step > 1 / PER_DECADE:
         step /= 2
-        best = max((c for c in tried if c), key=rank)
+        best = best_of([strength for strength in tried if strength])
         for side in (-step, step):
             strength = float(f"{best * 10**side:.6g}")
             if COARSE[0] <= strength <= COARSE[-1]:
                 attempt(strength)
-    best = max(tried, key=rank)
+    best = best_of(list(tried))
     return found.get(best), Choice(best, tried[best], dict(sorted(tried.items())))
+
+
+def trust_of(rows: Tensor, labels: Tensor, texts: Tensor, scale: float) -> float:
+    """The share of the class texts' rows whose logits have the lowest cross-entropy: 0 where they say nothing of these images.
+
+    Args:
+        rows: [N, D].
+        labels: [N], class numbers; -1 is left out.
+        texts: [C, D].
+        scale: the factor on the products.
+    """
+    with exact(rows.device):
+        logits = scale * rows.float() @ texts.float().T
+        return min(TRUST, key=lambda share: (float(F.cross_entropy(share * logits, labels, ignore_index=-1)), -share))
+
+
+def _error(share: float, images: int) -> float:
+    """The standard error of a share of so many; where all or none are right, that of half an image."""
+    return sqrt(share * (1 - share) / images) if 0 < share < 1 else 0.5 / images

@@ -1,7 +1,5 @@
-"""The linear probe: where it starts, what learns, what decay draws towards, and what L-BFGS finds, on four families."""
+"""The linear probe: where it starts, what learns, what decay draws towards, on four families."""
 
-import logging
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,48 +10,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import classes_for, images_for
-from sklearn.linear_model import LogisticRegression
-from torch import Tensor
+from probes import attached, labelled, logits, others_for, top1
 
 from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.data.images import ImageTextData
 from cliptune.errors import ConfigError
-from cliptune.methods.base import ClassTexts, LabelledRows
+from cliptune.methods.base import ClassTexts
 from cliptune.methods.full import Full
 from cliptune.methods.linear_probe import LinearProbe
 from cliptune.module import AdaptModule
 from cliptune.objectives.contrastive import Contrastive
 from cliptune.objectives.cross_entropy import CrossEntropy
 from cliptune.optim import build_optimizer
-
-
-def attached(backbone: Backbone, classes: ClassTexts | None = None, **arguments: Any) -> LinearProbe:
-    method = LinearProbe(**arguments)
-    method.attach(backbone, classes or classes_for(backbone))
-    return method
-
-
-def others_for(backbone: Backbone) -> ClassTexts:
-    return ClassTexts(["ant", "bee"], [["an ant"], ["a bee"]], backbone.preprocess)
-
-
-def labelled(backbone: Backbone, count: int, seed: int, sure: float = 0.7) -> LabelledRows:
-    """Unit rows around three centres that are not the class texts' rows."""
-    width = int(Full().class_rows(backbone, classes_for(backbone)).rows.shape[1])
-    centres = torch.randn(3, width, generator=torch.Generator().manual_seed(9))
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 3, (count,), generator=generator)
-    return LabelledRows(F.normalize(sure * centres[labels] + torch.randn(count, width, generator=generator), dim=-1), labels)
-
-
-def logits(method: LinearProbe, backbone: Backbone, rows: Tensor) -> Tensor:
-    return method.logits(backbone, rows, method.class_rows(backbone, classes_for(backbone)))
-
-
-def top1(found: Tensor, labels: Tensor) -> float:
-    return (found.argmax(dim=1) == labels).float().mean().item()
-
 
 # Where it starts
 
@@ -175,89 +144,6 @@ def test_its_state_restores_it(backbone: Backbone, bias: bool) -> None:
     assert found.bias is None or expected.bias is None or torch.equal(found.bias, expected.bias)
 
 
-# L-BFGS
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_from_zero_it_finds_scikit_learns_probabilities(backbone: Backbone, bias: bool) -> None:
-    method = attached(backbone, start="zero", solver="lbfgs", bias=bias)
-    train, held_out = labelled(backbone, 90, 1), labelled(backbone, 60, 2)
-    loss = method.solve(backbone, train, held_out)
-    assert method.solves
-    assert method.found is not None
-    strength = method.found.strength
-    theirs = LogisticRegression(C=strength, fit_intercept=bias, tol=1e-9, max_iter=10_000)
-    theirs.fit(train.rows.double().numpy(), train.labels.numpy())
-    with torch.no_grad():
-        said = logits(method, backbone, held_out.rows).softmax(dim=1).numpy()
-    expected = theirs.predict_proba(held_out.rows.double().numpy())
-    np.testing.assert_allclose(said, expected, atol=3e-2)  # where the pull is weak, the minimum is flat
-    weights = float(backbone.logit_scale) * method.delta.detach().double()
-    ours = 90 * loss + float(weights.square().sum()) / (2 * strength)
-    right = theirs.predict_log_proba(train.rows.double().numpy())[np.arange(90), train.labels.numpy()]
-    best = -right.sum() + np.square(theirs.coef_).sum() / (2 * strength)
-    assert ours == pytest.approx(best, rel=1e-3)
-    assert method.found.accuracy == pytest.approx((said.argmax(axis=1) == held_out.labels.numpy()).mean())
-    assert loss == pytest.approx(F.cross_entropy(logits(method, backbone, train.rows), train.labels).item(), rel=1e-3)
-
-
-def test_under_bfloat16_the_same_is_found(vit: Backbone) -> None:
-    found = []
-    for precision in (nullcontext(), torch.autocast("cpu", dtype=torch.bfloat16)):
-        method = attached(vit, start="zero", solver="lbfgs")
-        train, held_out = labelled(vit, 60, 1), labelled(vit, 60, 2)
-        with precision:
-            loss = method.solve(vit, train, held_out)
-        found.append((method.found, method.delta.detach().tolist(), loss))
-    assert found[0] == found[1]
-    assert found[0][0].accuracy > found[0][0].tried[0.0]  # type: ignore[union-attr]
-
-
-def test_it_is_never_below_zero_shot_on_validation(backbone: Backbone) -> None:
-    for seed in range(3):
-        held_out = labelled(backbone, 40, seed + 50)
-        zero_shot = top1(logits(attached(backbone), backbone, held_out.rows), held_out.labels)
-        method = attached(backbone, solver="lbfgs")
-        labels = torch.randint(0, 3, (12,), generator=torch.Generator().manual_seed(seed))  # of no use
-        method.solve(backbone, LabelledRows(labelled(backbone, 12, seed).rows, labels), held_out)
-        assert method.found is not None
-        assert method.found.tried[0.0] == pytest.approx(zero_shot)
-        assert top1(logits(method, backbone, held_out.rows), held_out.labels) >= zero_shot - 1e-6
-
-
-def test_where_zero_shot_is_best_it_stays(vit: Backbone) -> None:
-    method = attached(vit, solver="lbfgs", bias=True)
-    train, rows = labelled(vit, 30, 1), labelled(vit, 40, 2).rows
-    held_out = LabelledRows(rows, logits(method, vit, rows).argmax(dim=1).detach())
-    loss = method.solve(vit, train, held_out)
-    assert method.found is not None
-    assert (method.found.strength, method.found.accuracy) == (0.0, 1.0)
-    assert not any(p.any() for p in method.parameters())
-    assert loss == pytest.approx(F.cross_entropy(logits(method, vit, train.rows), train.labels).item(), rel=1e-5)
-
-
-def test_labels_that_are_not_known_count_nowhere(vit: Backbone) -> None:
-    found = []
-    for hidden in (False, True):
-        method = attached(vit, solver="lbfgs")
-        parts = [labelled(vit, 60, seed) for seed in (1, 2)]
-        if hidden:
-            parts = [LabelledRows(torch.cat([p.rows, -p.rows]), torch.cat([p.labels, torch.full_like(p.labels, -1)])) for p in parts]
-        method.solve(vit, *parts)
-        found.append((method.found, method.delta.detach()))
-    assert found[0][0] == found[1][0]
-    torch.testing.assert_close(found[0][1], found[1][1], atol=1e-4, rtol=1e-3)
-
-
-def test_what_was_chosen_is_in_the_log(vit: Backbone, caplog: pytest.LogCaptureFixture) -> None:
-    method = attached(vit, solver="lbfgs")
-    with caplog.at_level(logging.INFO, "cliptune.methods.linear_probe"):
-        method.solve(vit, labelled(vit, 60, 1), labelled(vit, 60, 2))
-    assert method.found is not None
-    (line,) = caplog.messages
-    assert f"C = {method.found.strength:g} is best on validation, top-1 {method.found.accuracy:.4f}" in line
-
-
 # Trained by the trainer, on vectors
 
 
@@ -292,6 +178,9 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "solver": ({"solver": "adam"}, r"solver 'adam' is not known\. Take sgd or lbfgs"),
     "not convex": ({"solver": "lbfgs", "normalize": True}, r"no single minimum for lbfgs\. Set solver: sgd, or normalize: false"),
     "zero rows": ({"start": "zero", "normalize": True}, r"rows of zero cannot be made unit rows\. Set start: text"),
+    "trust": ({"solver": "lbfgs", "trust": 1.5}, r"trust 1\.5 is not in 0\.\.1"),
+    "trust of sgd": ({"trust": 0.5}, r"trust 0\.5 is for solver lbfgs that starts from the texts"),
+    "trust of nothing": ({"solver": "lbfgs", "start": "zero", "trust": 0.5}, r"trust 0\.5 is for solver lbfgs"),
     "lr_factor": ({"lr_factor": 0.0}, r"lr_factor 0\.0 is not positive\. Take 100"),
 }
 

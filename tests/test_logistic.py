@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from cliptune.data.formats.features import open_features
-from cliptune.logistic import COARSE, Choice, Solution, solve, sweep
+from cliptune.logistic import COARSE, TRUST, Choice, Solution, solve, sweep, trust_of
 
 SCALE, CLASSES, WIDTH = 30.0, 5, 12
 CALTECH = Path(__file__).parents[2] / "shared" / "data" / "clip_features" / "caltech101_vitb32.npz"
@@ -161,7 +161,7 @@ def marked(strength: float) -> Solution:
 
 
 def searched(
-    accuracy: Callable[[float], float], loss: Callable[[float], float] = lambda c: 0.0
+    accuracy: Callable[[float], float], loss: Callable[[float], float] = lambda c: 0.0, images: int | None = None
 ) -> tuple[Solution | None, Choice, list[tuple[float, float | None]]]:
     """Sweep over made-up accuracies by C, 0 for the start; and each C tried with the one that it began from."""
     asked: list[tuple[float, float | None]] = []
@@ -173,7 +173,7 @@ def searched(
     def strength(solution: Solution | None) -> float:
         return 0.0 if solution is None else solution.delta.item()
 
-    best, choice = sweep(fit, lambda solution: accuracy(strength(solution)), lambda solution: loss(strength(solution)))
+    best, choice = sweep(fit, lambda solution: accuracy(strength(solution)), lambda solution: loss(strength(solution)), images)
     return best, choice, asked
 
 
@@ -224,6 +224,34 @@ def test_of_equals_in_accuracy_the_lower_loss_is_taken() -> None:
     assert choice.strength == pytest.approx(10**2.5, rel=0.2)
     _, choice, _ = searched(lambda c: 0.9 if c == 1e-2 else 0.5, lambda c: 1.0 if c == 1e-2 else 0.0)
     assert choice.strength == 1e-2  # accuracy comes first
+
+
+def test_what_so_few_images_cannot_tell_apart_is_told_apart_by_its_loss() -> None:
+    """At 0.9 one standard error is 0.03 of a hundred images, and 0.003 of ten thousand."""
+
+    def accuracy(c: float) -> float:
+        return {0.0: 0.1, 1.0: 0.9}.get(c, 0.88)
+
+    def loss(c: float) -> float:
+        return abs(log10(c) - 2) if c else 99.0
+
+    assert searched(accuracy, loss, 100)[1].strength == 100.0
+    assert searched(accuracy, loss, 10_000)[1].strength == 1.0
+    _, choice, _ = searched(lambda c: 0.89 if c == 0.0 else accuracy(c), loss, 100)
+    assert choice.strength == 1.0  # what is below the start is not taken
+    all_right = searched(lambda c: 1.0 if c == 1.0 else 0.96 if c else 0.1, loss, 10)[1]
+    assert all_right.strength == 100.0  # half an image of ten
+
+
+def test_texts_are_trusted_as_far_as_they_fit() -> None:
+    rows, labels, start = problem()
+    scale = 1.0  # so that no share is too much
+    assert trust_of(rows, labels, start, scale) == 1.0
+    assert trust_of(rows, labels, -start, scale) == 0.0
+    said = [float(F.cross_entropy(share * SCALE * rows @ start.T, labels)) for share in TRUST]
+    assert trust_of(rows, labels, start, SCALE) == TRUST[said.index(min(said))]
+    hidden = torch.where(labels == 0, -1, labels)
+    assert trust_of(rows, hidden, start, SCALE) == trust_of(rows[labels != 0], labels[labels != 0], start, SCALE)
 
 
 def test_the_start_is_kept_where_nothing_is_better() -> None:

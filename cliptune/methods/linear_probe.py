@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
-from cliptune.logistic import Choice, Solution, solve, sweep
+from cliptune.logistic import Choice, Solution, solve, sweep, trust_of
 from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
 from cliptune.objectives.base import Objective
 from cliptune.objectives.cross_entropy import CrossEntropy
@@ -24,7 +24,8 @@ class LinearProbe(Method):
 
     Drawn towards the zero-shot rows, a probe does not fall below them where shots are few: CLAP (Silva-Rodriguez et al. 2024, "A Closer
     Look at the Few-Shot Adaptation of Large Vision-Language Models", sec. 4) penalises the distance of class rows from text rows, LP++
-    (Huang et al. 2024, "LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP", sec. 3) adds a share of the text rows to them.
+    (Huang et al. 2024, "LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP", sec. 3) adds a share of the text rows to them. As far
+    as the texts say nothing of the training images, `lbfgs` is drawn towards a share of their rows only (`trust`).
 
     The learned rows serve their own classes. Any other words are scored by the untouched CLIP's rows.
 
@@ -35,6 +36,8 @@ class LinearProbe(Method):
         normalize: make the learned rows unit rows.
         bias: learn a bias for each class.
         lr_factor: factor on the optimizer's learning rate, which is that of full fine-tuning: 100 makes 1e-3 of 1e-5.
+        trust: the share of the class texts' rows that `lbfgs` is drawn towards, in 0..1; where not given, the one whose logits fit
+            the training images best.
 
     Raises:
         ConfigError: a value that is not known; no classes to learn.
@@ -52,6 +55,7 @@ class LinearProbe(Method):
         normalize: bool = False,
         bias: bool = False,
         lr_factor: float = 100.0,
+        trust: float | None = None,
     ) -> None:
         super().__init__()
         if start not in ("text", "zero"):
@@ -66,6 +70,11 @@ class LinearProbe(Method):
             raise ConfigError("LinearProbe: rows of zero cannot be made unit rows. Set start: text, or normalize: false.")
         if lr_factor <= 0:
             raise ConfigError(f"LinearProbe: lr_factor {lr_factor} is not positive. Take 100.")
+        if trust is not None and not 0 <= trust <= 1:
+            raise ConfigError(f"LinearProbe: trust {trust} is not in 0..1. It is a share of the texts' rows: take 1, or leave it out.")
+        if trust is not None and (solver == "sgd" or start == "zero"):
+            raise ConfigError(f"LinearProbe: trust {trust} is for solver lbfgs that starts from the texts. Leave it out, or set these.")
+        self.trust = trust
         self.from_text, self.solver, self.normalize, self.with_bias, self.lr_factor = start == "text", solver, normalize, bias, lr_factor
         self.class_names: list[str] = []
         self.found: Choice | None = None
@@ -137,15 +146,17 @@ class LinearProbe(Method):
     def solve(self, backbone: Backbone, train: LabelledRows, validation: LabelledRows) -> float:
         """Minimise on the training rows at strengths that validation chooses among."""
         scale = float(backbone.logit_scale)
+        trust = trust_of(train.rows, train.labels, self.start_rows, scale) if self.trust is None and self.from_text else self.trust
+        towards = self.start_rows * (1.0 if trust is None else trust)
 
         def fit(strength: float, guess: Solution | None) -> Solution:
-            return solve(train.rows, train.labels, self.start_rows, scale, strength, self.with_bias, guess)
+            return solve(train.rows, train.labels, towards, scale, strength, self.with_bias, guess)
 
         known = validation.labels >= 0
         rows, labels = validation.rows[known], validation.labels[known]
 
         def logits(solution: Solution | None) -> Tensor:
-            found = scale * rows @ (self.start_rows + (0 if solution is None else solution.delta)).T
+            found = scale * rows @ (self.start_rows if solution is None else towards + solution.delta).T
             return found if solution is None or solution.bias is None else found + solution.bias
 
         def accuracy(solution: Solution | None) -> float:
@@ -155,13 +166,14 @@ class LinearProbe(Method):
             return float(F.cross_entropy(logits(solution).float(), labels))
 
         with exact(rows.device):
-            best, self.found = sweep(fit, accuracy, loss)
+            best, self.found = sweep(fit, accuracy, loss, len(labels))
             at_start = float(F.cross_entropy(scale * train.rows @ self.start_rows.T, train.labels, ignore_index=-1))
+        drawn = f"; drawn towards {trust:g} of the class texts' rows" if trust is not None and trust < 1 and best is not None else ""
         log.info(
             f"linear probe: of {len(self.found.tried)} L2 strengths C = {self.found.strength:g} is best on validation, "
-            f"top-1 {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start)"
+            f"top-1 {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start){drawn}"
         )
-        self.delta.copy_(torch.zeros_like(self.delta) if best is None else best.delta)
+        self.delta.copy_(torch.zeros_like(self.delta) if best is None else towards - self.start_rows + best.delta)
         if self.bias is not None:
             self.bias.copy_(torch.zeros_like(self.bias) if best is None or best.bias is None else best.bias)
         return at_start if best is None else best.loss
