@@ -25,6 +25,7 @@ from recipe_pictures import draw
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 SEEDS = (1, 2, 3)
+GAIN, KEPT = 0.8, 0.9  # what LoRA, blended with zero-shot, is to have of the gain on test, and to keep of each guard
 CHEAP = ("linear_probe", "prompt", "lora", "full", "flyp")  # in this order
 FIRST = ("medical/bccd", "medical/covid_cxr", "art/emoji_styles", "medical/ham10000", "art/wikiart7", "games/dcss_tiles")
 METRICS: dict[str, tuple[str, ...]] = {  # of each folder, the first is what it is chosen by
@@ -145,6 +146,7 @@ def table(folder: str, all_found: list[dict[str, Any]]) -> str:
     if not rows:
         return "Not measured yet."
     lines: list[str] = []
+    notes: list[str] = []
     for group in dict.fromkeys(tuple(one["scores"]) for one in rows):
         same = [one for one in rows if tuple(one["scores"]) == group]
         names = [NAMES.get(metric, metric.replace("_", " ").replace("recall@", "R@")) for metric in group]
@@ -165,7 +167,9 @@ def table(folder: str, all_found: list[dict[str, Any]]) -> str:
             lines += [f"| `{Path(one['recipe']).name}` | {one['seeds']} | " + " | ".join(cells) + " |"]
             if any(found["share"] < 1 for found in one["blends"]):
                 lines += [blended(one, group)]
-        lines += [""]
+                notes += [kept_of_both(one)]
+        lines += ["", *notes, ""] if notes else [""]
+        notes.clear()
     if missing:
         lines += [f"Not measured yet: {', '.join(f'`{name}`' for name in missing)}."]
     return "\n".join(lines).rstrip()
@@ -184,6 +188,21 @@ def blended(one: dict[str, Any], group: tuple[str, ...]) -> str:
         + " | ".join([*scores, *kept, "", ""])
         + " |"
     )
+
+
+def kept_of_both(one: dict[str, Any]) -> str:
+    """How much of the gain on test the share has, and what it keeps of the guard that lost most."""
+    metric, scores = next(iter(one["scores"].items()))
+    before, after = mean(scores["zero_shot"]), mean(scores["adapted"])
+    gain = (mean(found["test"][f"test/{metric}"] for found in one["blends"]) - before) / (after - before)
+    kept = {
+        guard: mean(found["guards"][guard]["blend"] / found["guards"][guard]["zero_shot"] for found in one["blends"])
+        for guard in one["guards"]
+    }
+    least = min(kept, key=lambda guard: kept[guard])
+    met = "met" if gain >= GAIN and kept[least] >= KEPT else "**missed**"
+    found = f"That share of it has {gain:.1%} of the gain on test and keeps {kept[least]:.1%} of {least}"
+    return f"{found}: the goal, {GAIN:.0%} and {KEPT:.0%} of each guard, is {met}."
 
 
 def fill(root: Path) -> None:
