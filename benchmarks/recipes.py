@@ -167,6 +167,7 @@ def table(folder: str, all_found: list[dict[str, Any]]) -> str:
             lines += [f"| `{Path(one['recipe']).name}` | {one['seeds']} | " + " | ".join(cells) + " |"]
             if any(found["share"] < 1 for found in one["blends"]):
                 lines += [blended(one, group)]
+            if one["blends"]:
                 notes += [kept_of_both(one)]
         lines += ["", *notes, ""] if notes else [""]
         notes.clear()
@@ -176,7 +177,7 @@ def table(folder: str, all_found: list[dict[str, Any]]) -> str:
 
 
 def blended(one: dict[str, Any], group: tuple[str, ...]) -> str:
-    """The row of the share that keeps 80 % of the gain on validation (recipe_blends.py)."""
+    """The row of the share that was chosen on validation (recipe_blends.py)."""
     shares = sorted({f"{found['share']:g}" for found in one["blends"]})
     scores = [spread([found["test"][f"test/{metric}"] for found in one["blends"]]) for metric in group]
     kept = [
@@ -201,7 +202,11 @@ def kept_of_both(one: dict[str, Any]) -> str:
     }
     least = min(kept, key=lambda guard: kept[guard])
     met = "met" if gain >= GAIN and kept[least] >= KEPT else "**missed**"
-    found = f"That share of it has {gain:.1%} of the gain on test and keeps {kept[least]:.1%} of {least}"
+    shares = " or ".join(sorted({f"{found['share']:g}" for found in one["blends"]}))
+    name = Path(one["recipe"]).name
+    found = (
+        f"The share of `{name}` that validation chose, {shares}, has {gain:.1%} of the gain on test and keeps {kept[least]:.1%} of {least}"
+    )
     return f"{found}: the goal, {GAIN:.0%} and {KEPT:.0%} of each guard, is {met}."
 
 
