@@ -29,11 +29,12 @@ def print_table(summary: dict[str, Any], folder: Path) -> None:
 
 
 def metrics_table(summary: dict[str, Any]) -> Table:
-    """The metrics of the test split, or, where that was not scored, of validation."""
+    """The metrics of the test split, or, where that was not scored, of validation; first the one that chose the checkpoint."""
     parts = [name for name in STATES if summary[name]]
     names = list(dict.fromkeys(name for part in parts for name in summary[part]))
+    chosen = summary.get("best", {}).get("monitor", "").rpartition("/")[2]
     table = _table("metric", parts)
-    for name in [name for name in names if name.startswith("test/")] or names:
+    for name in sorted([name for name in names if name.startswith("test/")] or names, key=lambda name: name.rpartition("/")[2] != chosen):
         values = {part: summary[part].get(name) for part in parts}
         sure = {part: summary.get("intervals", {}).get(part, {}).get(name) for part in parts}
         _add(table, name, values, sure, summary.get("changes", {}).get(name))
