@@ -99,6 +99,8 @@ def test_of_few_images_the_surest_is_taken() -> None:
     assert advice(*sure, *cheap, *worse).name == "lora"  # sure and wrong
     near = [replace(one, validation={"zero_shot": 0.4, "adapted": 0.99}) for one in sure]
     assert "(0.034); its own is 0.990. These" in advice(*near, *cheap).sentence
+    low = [replace(one, validation={"zero_shot": 0.4, "adapted": 0.99}) for one in cheap]
+    assert "there is the best (its own, 1.000) or within one standard error of it (0.034). These" in advice(*sure, *low).sentence
     many = advice(*[replace(one, images=1000) for one in [*sure, *cheap]])
     assert (many.name, many.by_loss, many.told()["chosen_by"]) == ("probe", False, "training_time")
 

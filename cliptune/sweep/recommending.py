@@ -162,10 +162,11 @@ def _images(results: Sequence[Result]) -> int:
 def _by_loss(metric: str, chosen: Candidate, best: Candidate) -> str:
     """Why it is the surest of those that are as good as the best."""
     first, own = f"{best.validation.mean:.3f}", f"{chosen.validation.mean:.3f}"
+    whose = "its own" if chosen.name == best.name else told_method(best.name)
     beside = "" if chosen.name == best.name else "; its own is the same" if own == first else f"; its own is {own}"
     return (
         f"its cross-entropy on validation is the lowest ({chosen.loss:.3f}) of all whose {NAMES.get(metric, metric)} there is the best "
-        f"({told_method(best.name)}, {first}) or within one standard error of it ({best.error:.3f}){beside}"
+        f"({whose}, {first}) or within one standard error of it ({best.error:.3f}){beside}"
     )
 
 
