@@ -20,8 +20,17 @@ def test_held_out_splits_are_disjoint_and_said(write: Callable[..., Path]) -> No
     found = {split: names_of(made, split) for split in ("train", "validation", "test")}
     assert [len(names) for names in found.values()] == [16, 2, 2]
     assert len({name for names in found.values() for name in names}) == 20
-    assert made.notes == [f"{file}: no validation and no test split: 2 images of train held out for each (seed 0)"]
-    assert names_of(data(file), "test") == found["test"] != names_of(data(file, seed=1), "test")
+    assert made.notes == [f"{file}: no validation and no test split: 2 images of train held out for each, the same for every seed"]
+
+
+def test_what_is_held_out_is_the_same_for_every_seed(write: Callable[..., Path]) -> None:
+    file = write([f"a {i}" for i in range(20)], label=["cat", "dog"] * 10)
+    first, second = (data(file, seed=seed) for seed in (0, 1))
+    for split in ("validation", "test"):
+        assert names_of(first, split) == names_of(second, split)
+    few = [data(file, seed=seed, shots=3, needs="classes") for seed in (0, 1)]
+    assert names_of(few[0], "test") == names_of(few[1], "test") == names_of(first, "test")
+    assert set(names_of(few[0], "train")) != set(names_of(few[1], "train"))
 
 
 @pytest.mark.parametrize("needs", ["pairs", "classes"])

@@ -28,12 +28,22 @@ def said(made: ImageTextData) -> list[int]:
 def test_shards_are_seen_whole_but_for_what_is_held_out(tmp_path: Path) -> None:
     write_shards(tmp_path, [20, 20, 20])
     made = streamed(tmp_path, batch_size=6)
-    assert made.notes == [f"{tmp_path}: no validation and no test split: 6 rows of train held out for each"]
+    assert made.notes == [f"{tmp_path}: no validation and no test split: 6 rows of train held out for each, the same for every seed"]
     held = {row.captions[0] for split in ("validation", "test") for _, _, row in made.rows(split)[[(0, i) for i in range(6)]]}
     seen = said(made)
     assert len(held) == 12
     assert len(seen) == len(set(seen)) == 48
     assert not {f"caption {number}" for number in seen} & held
+
+
+def test_a_stream_holds_out_the_same_rows_for_every_seed(tmp_path: Path) -> None:
+    write_shards(tmp_path, [6] * 12)
+    captions = []
+    for seed in (0, 1):
+        made = streamed(tmp_path, seed=seed)
+        rows = {split: made.rows(split)[[(0, i) for i in range(len(made.rows(split)))]] for split in ("validation", "test")}
+        captions.append({split: [row.captions for _, _, row in found] for split, found in rows.items()})
+    assert captions[0] == captions[1]
 
 
 def test_splits_of_their_own_are_held_in_memory(tmp_path: Path) -> None:

@@ -73,14 +73,14 @@ def test_a_split_may_be_several_of_the_sources() -> None:
 def test_groups_are_held_out_whole_and_an_empty_cell_is_a_group_of_its_own() -> None:
     patients = [*[str(i // 4) for i in range(80)], *[None] * 20]
     table = Dataset.from_dict({"image": [f"{i}.png" for i in range(100)], "patient": patients, "row": list(range(100))})
-    held, _ = hold_out({"train": table}, "image", 0, "PATH", group="patient")
+    held, _ = hold_out({"train": table}, "image", "PATH", group="patient")
     found = {name: {patient for patient in part["patient"] if patient} for name, part in held.items()}
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         assert found[one].isdisjoint(found[other])
     assert sum(map(len, held.values())) == 100
     alone = {name: [patient for patient in part["patient"] if patient is None] for name, part in held.items()}
     assert all(len(alone[name]) < 20 for name in alone)
-    plain, _ = hold_out({"train": table}, "image", 0, "PATH")
+    plain, _ = hold_out({"train": table}, "image", "PATH")
     assert np.isin(plain["validation"]["patient"], plain["train"]["patient"]).any()  # without it patients are in several
 
 

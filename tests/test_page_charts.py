@@ -58,6 +58,9 @@ def test_two_labels_in_one_place_do_not_stand_on_one_another() -> None:
         (Axis("", "seconds", log=True), [3, 4000], ["10 s", "1 min", "10 min", "1 h"]),
         (Axis(""), [0, 1000], ["0", "200", "400", "600", "800", "1,000"]),
         (Axis(""), [0, 40_000], ["0", "10k", "20k", "30k", "40k"]),
+        (Axis("", log=True), [1, 4], ["1", "1.5", "2", "3", "4"]),
+        (Axis("", log=True, ticks=(1, 4)), [1, 4], ["1", "4"]),
+        (Axis("", ticks=(1, 4)), [1, 4], ["1", "4"]),
     ],
 )
 def test_ticks_are_round_numbers(axis: Axis, values: list[float], told: list[str]) -> None:

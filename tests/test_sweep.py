@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from small import SMALL, error_of, run
 
 from cliptune.commands.sweep import lanes_of, own_options, seeds_of, shots_of, work
@@ -102,6 +103,22 @@ class TestASweep:
         assert "4 runs, of which 4 have ended before" in said
         assert "Recommended: " in said
         assert {file: file.stat().st_mtime_ns for file in Path("runs/small-sweep/cells").rglob("*")} == before
+
+
+def test_seeds_are_tested_on_the_same_images_of_a_folder_without_splits(
+    tiny: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(24):
+        file = tmp_path / "mine" / ("cat", "dog")[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (10 * number, 255 - 10 * number, 0)).save(file)
+    write(tiny, data={"path": "mine", "batch_size": 2, "workers": 0}, evaluation={"resamples": 0, "curve": False})
+    assert main([*WORDS, "--methods", "linear_probe_zero", "--shots", "1", "--seeds", "1,2"]) == 0
+    cells = data()["cells"]
+    assert len({one["tested_on"] for one in cells}) == 1
+    assert len({one["images_seen"] for one in cells}) == 2
+    assert "linear_probe_zero" in capsys.readouterr().out
 
 
 WRONG = {

@@ -45,7 +45,10 @@ def test_what_failed_is_listed_and_only_that_is_run_again(capsys: pytest.Capture
         run_sweep(sweep("good fails"), cells("good fails", seeds=(1, 2)), program)
     assert caught.value.status == 1
     assert [(one["method"], one["reason"]) for one in data()["failed"]] == [("fails", "TrainingError: it went wrong")] * 2
-    assert "  fails, 1 shot, seed 2: TrainingError: it went wrong (out/logs/fails-1-seed2.log)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "  fails, 1 shot, seed 1: TrainingError: it went wrong (out/logs/fails-1-seed1.log); the same for 1 more\n" in said
+    assert "fails, 1 shot, seed 2: failed like fails, 1 shot, seed 1\n" in said
+    assert said.count("it went wrong") == 2  # when it failed, and at the end
     with pytest.raises(TrainingError, match=r"^2 of 4"):
         run_sweep(sweep("good fails"), cells("good fails", seeds=(1, 2)), program)
     said = capsys.readouterr().out
@@ -54,15 +57,18 @@ def test_what_failed_is_listed_and_only_that_is_run_again(capsys: pytest.Capture
     assert Path("out/cells/fails-1-seed1/checkpoints/last.ckpt").read_text(encoding="utf-8") == "--ckpt_path=out/cells/fails-1-seed1"
 
 
-def test_when_the_first_fail_alike_the_others_are_not_tried() -> None:
+def test_when_the_first_fail_alike_the_others_are_not_tried(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(
-        TrainingError, match=r"^no run succeeded; the first 3 failed alike, and the others were not tried\. fails, 1 shot"
+        TrainingError,
+        match=r"^no run succeeded, for the reason told above, the same for 2 more; not tried: 1\. The log of fails, 1 shot, seed 1: out/",
     ) as caught:
         run_sweep(sweep("fails"), cells("fails", seeds=(1, 2, 3, 4)), program)
     assert caught.value.status == 2
     assert not Path("out/cells/fails-1-seed4").exists()
-    with pytest.raises(TrainingError, match=r"^no run succeeded\. fails, 1 shot, seed 1: TrainingError: it went wrong \(out/logs/"):
+    assert capsys.readouterr().out.count("TrainingError: it went wrong") == 1
+    with pytest.raises(TrainingError, match=r"^no run succeeded, for the reason told above\. The log of fails, 1 shot, seed 1: out/logs/"):
         run_sweep(sweep("fails"), cells("fails"), program)
+    assert "fails, 1 shot, seed 1: failed. TrainingError: it went wrong\n" in capsys.readouterr().out
 
 
 def test_a_run_that_the_system_kills_says_so_and_the_next_one_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

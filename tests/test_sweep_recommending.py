@@ -24,11 +24,11 @@ def test_within_one_standard_error_the_cheapest_is_recommended() -> None:
     full = three("full", 0.90, 0.80, apart=0.03, seconds=100.0)  # standard error 0.03 / sqrt(3) = 0.0173
     found = advice(*full, *three("lora", 0.89, 0.70, seconds=20.0), *three("probe", 0.88, 0.99, seconds=1.0))
     assert (found.name, found.best) == ("lora", "full")
-    assert (
-        "0.890 on validation at 4 shots (mean of 3 seeds), within one standard error (0.017) of full, the best there with 0.900"
-        in found.sentence
+    assert found.sentence.startswith(
+        "Recommended: lora. At 4 shots its top-1 accuracy on validation (0.890) is within one standard error (0.017) of the best "
+        "(full, 0.900), and it trains in 20 s instead of 1 min 40 s. "
+        "These are means over 3 seeds. Validation has 1,000,000 images for each. On test"
     )
-    assert "trains in 20 s instead of 1 min 40 s" in found.sentence
     assert "On test it scores 0.700 ± 0.000, zero-shot 0.450; it learns 100 parameters." in found.sentence
 
 
@@ -41,14 +41,27 @@ def test_times_of_about_the_same_length_are_no_reason() -> None:
 def test_the_test_split_has_no_say() -> None:
     results = [*three("full", 0.90, 0.1, seconds=100.0), *three("lora", 0.80, 0.9, seconds=1.0)]
     assert advice(*results).name == "full"
-    assert advice(*results).sentence.startswith("Recommended: full, the best there: 0.900 on validation at 4 shots")
+    assert advice(*results).sentence.startswith(
+        "Recommended: full. At 4 shots its top-1 accuracy on validation is the best (0.900), and no other is within one standard error ("
+    )
+
+
+def test_the_best_is_taken_where_what_is_as_good_takes_as_long() -> None:
+    found = advice(*three("full", 0.90, 0.8, apart=0.03, seconds=3.0), *three("lora", 0.89, 0.7, seconds=1.6))
+    assert (
+        "is the best (0.900), and none that is within one standard error (0.017) of it trains in less than half its time." in found.sentence
+    )
 
 
 def test_what_is_no_better_than_zero_shot_is_not_recommended() -> None:
     same = {"validation": {"zero_shot": 0.6, "adapted": 0.61}, "images": 100}
     found = advice(result("full", 4, 1, 0, 0.5, **same))
     assert found.name == "zero_shot"
-    assert found.sentence.startswith("Recommended: no training, the untouched CLIP is as good: 0.600 on validation at 4 shots (one seed, ")
+    assert found.sentence == (
+        "Recommended: no training, the untouched CLIP. At 4 shots its top-1 accuracy on validation (0.600) is within one standard error "
+        "(0.048) of the best (full, 0.610), and it costs nothing. This is one seed, so trust it little. Validation has 100 images: too few "
+        "to be sure."
+    )
 
 
 def test_it_is_chosen_at_the_most_shots_that_most_methods_have() -> None:
@@ -56,14 +69,14 @@ def test_it_is_chosen_at_the_most_shots_that_most_methods_have() -> None:
     all_images = [result("full", None, 1, 0.9, 0.9, **MANY), result("lora", None, 1, 0.5, 0.5, **MANY)]
     found = advice(*few, *all_images, shots=(4, None))
     assert (found.name, found.shots) == ("full", None)
-    assert "with all images" in found.sentence
+    assert "full. With all images its" in found.sentence
     assert advice(*few, all_images[0], shots=(4, None)).shots == 4
 
 
 def test_guards_and_small_validation_are_told() -> None:
     found = advice(result("lora", 4, 1, 0.9, 0.8, images=12, guards={"photos": (0.5, 0.44)}))
     assert "It changes the guards: photos -0.060." in found.sentence
-    assert found.sentence.endswith("Validation has 12 images: too few to be sure.")
+    assert "This is one seed, so trust it little. Validation has 12 images: too few to be sure. On test" in found.sentence
     assert "guards" not in advice(result("lora", 4, 1, 0.9, 0.8)).sentence
 
 
@@ -73,11 +86,23 @@ def test_of_few_images_the_surest_is_taken() -> None:
     cheap = [result("probe", 4, seed, 1.0, 0.85, images=12, seconds=1.0, losses={"adapted": 0.40}) for seed in (1, 2, 3)]
     found = advice(*sure, *cheap)
     assert found.name == "lora"
-    assert found.sentence.startswith("Recommended: lora, the surest there: cross-entropy 0.010, 1.000 on validation at 4 shots")
-    assert found.sentence.endswith("Validation has 36 images: too few to be sure.")
+    assert (found.by_loss, found.told()["chosen_by"], found.best) == (True, "cross_entropy", "probe")
+    assert found.sentence.startswith(
+        "Recommended: lora. At 4 shots its cross-entropy on validation is the lowest (0.010) of all whose top-1 accuracy there is the best "
+        "(probe, 1.000) or within one standard error of it (0.034); its own is the same. These are means over 3 seeds. Validation has 12 "
+        "images for each: too few to tell methods apart by accuracy alone, so cross-entropy chose. On test it scores 0.970"
+    )
+    single = advice(*[replace(one, losses={"zero_shot": 3.0, "adapted": 0.01}) for one in sure])
+    assert "accuracy on validation is the best (1.000), and no other is within one" in single.sentence  # nothing was left to cross-entropy
+    assert "too few to be sure. On test" in single.sentence
     worse = [result("full", 4, seed, 0.5, 0.5, images=12, losses={"adapted": 0.001}) for seed in (1, 2, 3)]
     assert advice(*sure, *cheap, *worse).name == "lora"  # sure and wrong
-    assert advice(*[replace(one, images=1000) for one in [*sure, *cheap]]).name == "probe"
+    near = [replace(one, validation={"zero_shot": 0.4, "adapted": 0.99}) for one in sure]
+    assert "(0.034); its own is 0.990. These" in advice(*near, *cheap).sentence
+    low = [replace(one, validation={"zero_shot": 0.4, "adapted": 0.99}) for one in cheap]
+    assert "there is the best (its own, 1.000) or within one standard error of it (0.034). These" in advice(*sure, *low).sentence
+    many = advice(*[replace(one, images=1000) for one in [*sure, *cheap]])
+    assert (many.name, many.by_loss, many.told()["chosen_by"]) == ("probe", False, "training_time")
 
 
 def test_images_of_validation_count_once_unless_seeds_draw_their_own() -> None:

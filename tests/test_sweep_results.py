@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,18 @@ def test_the_page_and_the_files_hold_what_there_is_and_what_failed() -> None:
         assert f"<h2>{title}</h2>" in text
     assert "<h2>Without a result</h2>" not in page(outcome(found))
     assert "Gain against forgetting" not in page(outcome(table(result("full", 4, 1, 0.7, 0.6))))
+
+
+def test_the_page_tells_the_rule_that_chose_and_has_ticks_at_the_shots() -> None:
+    by_time = table(*(result("full", shots, 1, 0.7, 0.6) for shots in (1, 4)), shots=(1, 4))
+    losses = {"losses": {"zero_shot": 2.0, "adapted": 0.1234}, "images": 12}
+    by_loss = table(*(result("full", shots, 1, 0.7, 0.6, **losses) for shots in (1, 4)), shots=(1, 4))
+    first, second = page(outcome(by_time)), page(outcome(by_loss))
+    assert "trains in the least time" in first
+    assert "cross-entropy" not in first
+    assert "trains in the least time" not in second
+    assert "the one with the lowest cross-entropy there" in second
+    assert "cross-entropy on validation" in second
+    assert ">0.123</td>" in second
+    ticks = re.findall(r'<div class="xs">(.*?)</div>', first)[0]
+    assert re.findall(r">([^<]+)</span>", ticks) == ["1", "4"]

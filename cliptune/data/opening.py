@@ -95,7 +95,7 @@ def open_part(part: Part, options: Options, needs: set[str]) -> Opened:
     if options.shots_file is not None and not {"validation", "test"} <= usable.keys():
         train = Split(usable["train"], columns, roots["train"], path, reading)
         listed = listed_rows(train, read_list(options.shots_file), options.shots_file)
-    held, held_note = hold_out(usable, columns.image, options.seed, path, listed, options.group_column)
+    held, held_note = hold_out(usable, columns.image, path, listed, options.group_column)
     if needs == {"classes"} and columns.label:  # what is held out is the same for every objective, so this comes last
         mask = labelled_rows(held["train"], columns, reading.labels)
         left_out += [LeftOut(f"{path}/train", "without a label that counts", int((~mask).sum()))] if not mask.all() else []

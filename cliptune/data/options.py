@@ -96,7 +96,7 @@ class Options:
         allow_outside: let image paths in a table lead out of its folder.
         negative_column: the column of texts that are much like an image's caption and not true of it, one or a list.
         swaps: hard negatives made of each training text, by words that change places (attributes first, then word order).
-        seed: of order, views, texts and held-out rows.
+        seed: of order, views, texts and few shots; what is held out of train is the same for every seed.
     """
 
     sources: list[Part] = field(default_factory=list)

@@ -8,6 +8,7 @@ from datasets import Dataset, Features, IterableDataset
 from cliptune.data.classes import name_classes, read_names
 from cliptune.data.columns import Columns
 from cliptune.data.examples import sample
+from cliptune.data.formats.sources import DRAW
 from cliptune.data.formats.streams import Streams, head, open_stream
 from cliptune.data.gathered import Gathered
 from cliptune.data.opening import columns_of, part_of, reading_of
@@ -113,7 +114,7 @@ def _evaluation(
     missing = [name for name in ("validation", "test") if name not in source.streams]
     rows = source.rows("train")
     each = options.eval_rows if rows is None else max(min(options.eval_rows, rows // 10), 1)
-    held = sample(train, each * len(missing), options.seed) if missing else []
+    held = sample(train, each * len(missing), DRAW) if missing else []
     tables: dict[str, Dataset] = {}
     for name in ("validation", "test"):
         if name in missing:
@@ -121,10 +122,10 @@ def _evaluation(
             tables[name] = _table([example for _, example in held[first : first + each]], train.features, f"{path}/{name}")
         else:
             stream = source.streams[name]
-            found = [example for _, example in sample(stream, options.eval_rows, options.seed)]
+            found = [example for _, example in sample(stream, options.eval_rows, DRAW)]
             tables[name] = _table(found, stream.features, f"{path}/{name}")
-    notes = [f"{path}: no {' and no '.join(missing)} split: {each:,} rows of train held out for each"] if missing else []
-    return tables, frozenset(number for number, _ in held), notes
+    said = f"{path}: no {' and no '.join(missing)} split: {each:,} rows of train held out for each, the same for every seed"
+    return tables, frozenset(number for number, _ in held), [said] if missing else []
 
 
 def _table(examples: list[Example], features: Any, what: str) -> Dataset:

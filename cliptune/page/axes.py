@@ -21,6 +21,7 @@ class Axis:
         log: whether equal ratios are equally far apart; values must be above 0.
         low: where it begins; below all values where None.
         high: where it ends.
+        ticks: where these are; at round numbers where None.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Axis:
     log: bool = False
     low: float | None = None
     high: float | None = None
+    ticks: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Scale:
 
 
 def scale_of(axis: Axis, values: Sequence[float]) -> Scale:
-    """The scale that shows all values, with ticks at round numbers.
+    """The scale that shows all values, with ticks at round numbers or where the axis has them.
 
     Args:
         axis: where its ends are given, they stay.
@@ -81,6 +83,8 @@ def scale_of(axis: Axis, values: Sequence[float]) -> Scale:
     pad = 0.04 * (high - low)
     low = low if axis.low is not None else max(low - pad, 0.0) if least >= 0 else low - pad
     high = high if axis.high is not None else high + pad if axis.kind != "share" or most > 1 else min(high + pad, 1.0)
+    if axis.ticks is not None:
+        return Scale(axis, low, high, list(axis.ticks))
     first = math.ceil(low / step - 1e-9)
     ticks = [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
     return Scale(axis, low, high, ticks)
@@ -95,6 +99,8 @@ def _step(rough: float) -> float:
 def _log(axis: Axis, low: float, high: float) -> Scale:
     spread = max(math.log10(high / low), 0.3)
     low, high = (low / 10 ** (0.05 * spread) if axis.low is None else low), (high * 10 ** (0.05 * spread) if axis.high is None else high)
+    if axis.ticks is not None:
+        return Scale(axis, low, high, list(axis.ticks))
     leads = (1,) if spread > 2.2 else (1, 2, 5) if spread > 0.7 else (1, 1.5, 2, 3, 4, 5, 7)
     ticks = [lead * 10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for lead in leads]
     if axis.kind == "seconds" and spread > 1:

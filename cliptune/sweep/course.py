@@ -104,8 +104,10 @@ def _take(sweep: Sweep, ended: Ended, found: dict[Cell, Result], failed: dict[Ce
         return "cut off"
     result = result_of(cell) if ended.status == 0 else None
     if result is None:
-        failed[cell] = reason_of(ended)
-        return f"failed. {failed[cell]}"
+        reason = reason_of(ended)
+        alike = next((other.told() for other, said in failed.items() if said == reason), None)
+        failed[cell] = reason
+        return f"failed. {reason}" if alike is None else f"failed like {alike}"
     found[cell] = result
     check_same_images(list(found.values()))
     _tidy(result, sweep.keep)
@@ -146,11 +148,15 @@ def conclude(sweep: Sweep, cells: Sequence[Cell], found: dict[Cell, Result], fai
 
 
 def _failure(failed: dict[Cell, str], whole: int, some: bool) -> TrainingError:
+    """What ends a sweep with failed cells, whose reasons have been told as they failed."""
     if some:
         told = f"{len(failed)} of {whole} runs failed, for the reasons told above"
         error = TrainingError(f"{told}. The same command runs these again, and only these.")
         error.status = SOME_FAILED
         return error
-    cell, reason = next(iter(failed.items()))
-    rest = f"; the first {len(failed)} failed alike, and the others were not tried" if len(failed) < whole else ""
-    return TrainingError(f"no run succeeded{rest}. {cell.told()}: {reason} ({cell.log})")
+    more, untried = len(failed) - 1, whole - len(failed)
+    why = "for the reasons told above"
+    if len(set(failed.values())) == 1:
+        why = "for the reason told above" + (f", the same for {more} more" if more else "")
+    cell = next(iter(failed))
+    return TrainingError(f"no run succeeded, {why}{f'; not tried: {untried}' if untried else ''}. The log of {cell.told()}: {cell.log}")

@@ -1,5 +1,6 @@
 """A sweep as one page that needs no other file: the recommendation, the charts, the tables, and each run."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,20 @@ from cliptune.page.markup import Markup, el, join, prose, table, tile
 from cliptune.page.numbers import duration, percent, points
 from cliptune.page.shell import Section, document
 from cliptune.sweep.cells import told_shots
-from cliptune.sweep.recommending import ZERO_SHOT
+from cliptune.sweep.recommending import FEW, told_method
 from cliptune.sweep.results import Spread, Table
 from cliptune.sweep.telling import Outcome
 from cliptune.whole import write_whole
+
+BY_TIME = (
+    "Of all that are within one standard error of the best on validation, the one that trains in the least time; times within a factor of "
+    "2 count as equal."
+)
+BY_LOSS = (
+    f"Validation had fewer than {FEW} images, all seeds together, too few to tell methods apart by accuracy alone. So, of all that are "
+    "within one standard error of the best on validation, the one with the lowest cross-entropy there, whatever its training takes."
+)
+ERROR = "The error is the greater of that over seeds and that of so few images. The test split has no say."
 
 
 def write_page(outcome: Outcome) -> Path:
@@ -54,27 +65,24 @@ def _tiles(outcome: Outcome) -> Markup:
 
 def which(outcome: Outcome) -> Markup:
     """The candidates, as the rule saw them."""
+    advice = outcome.advice
+    losses = any(math.isfinite(one.loss) for one in advice.candidates)
     rows = [
         (
-            el("strong", _named(one.name)) if one.name == outcome.advice.name else _named(one.name),
+            el("strong", told_method(one.name)) if one.name == advice.name else told_method(one.name),
             (one.validation.mean, f"{one.validation}"),
             (one.error, f"{one.error:.3f}"),
+            *([(one.loss, f"{one.loss:.3f}") if math.isfinite(one.loss) else (1e9, "-")] if losses else []),
             (one.seconds, duration(one.seconds)),
             (one.parameters, f"{one.parameters:,}"),
         )
-        for one in outcome.advice.candidates
+        for one in advice.candidates
     ]
-    rule = (
-        "Of all that are within one standard error of the best on validation, the one that trains in the least time; times within a factor "
-        "of 2 count as equal. The error is the greater of that over seeds and that of so few images. The test split has no say."
-    )
-    at = "with all images" if outcome.advice.shots is None else f"at {told_shots(outcome.advice.shots)}"
-    head = ("method", f"{outcome.table.metric} on validation, {at}", "standard error", "training", "parameters learned")
-    return join([table(head, rows, sortable=True, numeric=(1, 2, 3, 4)), el("p", el("small", rule))])
-
-
-def _named(method: str) -> str:
-    return "zero-shot" if method == ZERO_SHOT else method
+    at = "with all images" if advice.shots is None else f"at {told_shots(advice.shots)}"
+    cross = ["cross-entropy on validation"] if losses else []
+    head = ["method", f"{outcome.table.metric} on validation, {at}", "standard error", *cross, "training", "parameters learned"]
+    rule = f"{BY_LOSS if advice.by_loss else BY_TIME} {ERROR}"
+    return join([table(head, rows, sortable=True, numeric=range(1, len(head))), el("p", el("small", rule))])
 
 
 def accuracy(found: Table) -> Markup | None:
@@ -88,7 +96,8 @@ def accuracy(found: Table) -> Markup | None:
         series.append(Series(method, dots, i + 1))
     says = "Test scores, mean over seeds; the lines up and down are one standard deviation."
     marks = [(x, "all images") for x, shots in zip(places, found.shots, strict=True) if shots is None]
-    axes = Axis("training images of each class", log=True), Axis(f"test {found.metric}", "share")
+    ticks = tuple(x for x, shots in zip(places, found.shots, strict=True) if shots is not None) or None
+    axes = Axis("training images of each class", log=True, ticks=ticks), Axis(f"test {found.metric}", "share")
     return chart("Accuracy against shots", series, *axes, says, marks)
 
 

@@ -1,6 +1,6 @@
 """Which method a sweep speaks for: of those that are as good on validation as the best, the cheapest.
 
-Few images of validation are soon all right by every method; of those as good as the best the surest is taken there, by cross-entropy.
+Few images of validation are soon all right by every method; then cross-entropy chooses among those as good as the best, whatever they cost.
 The test split has no say, so that its scores stay honest. The rule of one standard error is Breiman et al. 1984, "Classification and
 Regression Trees", sec. 3.4.3.
 """
@@ -18,6 +18,7 @@ from cliptune.sweep.results import Result, Spread, Table, spread, standard_error
 ZERO_SHOT = "zero_shot"
 ALIKE = 2  # times of training that differ by less than this factor count as one: they are those of one machine and its load
 FEW = 200  # images of validation, of all seeds together, which cannot tell methods apart by accuracy
+NAMES = {"top1": "top-1 accuracy", "mean_per_class": "balanced accuracy"}  # of metrics, in words
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Recommendation:
         name: a method's, or `zero_shot`.
         shots: at which it was chosen.
         best: the name of what is best on validation.
+        by_loss: whether cross-entropy chose among those that are as good, and not the time of training.
         sentence: what is told of it.
         candidates: all, the best first.
     """
@@ -56,6 +58,7 @@ class Recommendation:
     name: str
     shots: int | None
     best: str
+    by_loss: bool
     sentence: str
     candidates: list[Candidate]
 
@@ -72,7 +75,19 @@ class Recommendation:
             }
             for one in self.candidates
         ]
-        return {"method": self.name, "shots": self.shots, "best": self.best, "sentence": self.sentence, "candidates": candidates}
+        return {
+            "method": self.name,
+            "shots": self.shots,
+            "best": self.best,
+            "chosen_by": "cross_entropy" if self.by_loss else "training_time",
+            "sentence": self.sentence,
+            "candidates": candidates,
+        }
+
+
+def told_method(name: str) -> str:
+    """A candidate's name for people."""
+    return "zero-shot" if name == ZERO_SHOT else name
 
 
 def recommend(table: Table) -> Recommendation:
@@ -88,8 +103,14 @@ def recommend(table: Table) -> Recommendation:
     found.sort(key=lambda one: (-one.validation.mean, one.seconds))
     best = found[0]
     good = [one for one in found if one.validation.mean >= best.validation.mean - best.error]
-    chosen = _surest(good) if _few(table, shots) else _cheapest(good)
-    return Recommendation(chosen.name, shots, best.name, _sentence(table, shots, chosen, best), found)
+    by_loss = _few(table, shots)
+    chosen = _surest(good) if by_loss else _cheapest(good)
+    alone = len(good) == 1
+    why = _by_loss(table.metric, chosen, best) if by_loss and not alone else _by_time(table.metric, chosen, best, alone)
+    at = f"At {told_shots(shots)}" if shots is not None else "With all images"
+    what = "no training, the untouched CLIP" if chosen.name == ZERO_SHOT else chosen.name
+    said = [f"Recommended: {what}. {at} {why}.", _measured(table, shots, by_loss and not alone), *_costs(table, shots, chosen, best)]
+    return Recommendation(chosen.name, shots, best.name, by_loss, " ".join(said), found)
 
 
 def _surest(good: Sequence[Candidate]) -> Candidate:
@@ -138,30 +159,48 @@ def _images(results: Sequence[Result]) -> int:
     return sum(one.images for one in results) if results[0].cell.shots is not None else results[0].images
 
 
-def _sentence(table: Table, shots: int | None, chosen: Candidate, best: Candidate) -> str:
-    at = f"at {told_shots(shots)}" if shots is not None else "with all images"
-    seeds = f"mean of {chosen.validation.n} seeds" if chosen.validation.n > 1 else "one seed, so trust it little"
-    how = f"{chosen.validation.mean:.3f} on validation {at} ({seeds})"
-    if _few(table, shots):
-        near = (
-            ""
-            if chosen.validation.mean == best.validation.mean
-            else f", within one standard error ({best.error:.3f}) of {best.name}'s {best.validation.mean:.3f}"
-        )
-        why = f"the surest there: cross-entropy {chosen.loss:.3f}, {how}{near}"
-    elif chosen.name == best.name:
-        why = f"the best there: {how}"
-    else:
+def _by_loss(metric: str, chosen: Candidate, best: Candidate) -> str:
+    """Why it is the surest of those that are as good as the best."""
+    first, own = f"{best.validation.mean:.3f}", f"{chosen.validation.mean:.3f}"
+    whose = "its own" if chosen.name == best.name else told_method(best.name)
+    beside = "" if chosen.name == best.name else "; its own is the same" if own == first else f"; its own is {own}"
+    return (
+        f"its cross-entropy on validation is the lowest ({chosen.loss:.3f}) of all whose {NAMES.get(metric, metric)} there is the best "
+        f"({whose}, {first}) or within one standard error of it ({best.error:.3f}){beside}"
+    )
+
+
+def _by_time(metric: str, chosen: Candidate, best: Candidate, alone: bool) -> str:
+    """Why it is the best, or the cheapest of those that are as good."""
+    own = f"its {NAMES.get(metric, metric)} on validation"
+    near = f"within one standard error ({best.error:.3f}) of"
+    if chosen.name != best.name:
         less = "costs nothing" if chosen.name == ZERO_SHOT else f"trains in {duration(chosen.seconds)} instead of {duration(best.seconds)}"
-        near = f"within one standard error ({best.error:.3f}) of {best.name}, the best there with {best.validation.mean:.3f}"
-        why = f"{how}, {near}, and {less}"
-    if chosen.name == ZERO_SHOT:
-        return f"Recommended: no training, the untouched CLIP is as good: {why}."
-    return " ".join([f"Recommended: {chosen.name}, {why}.", *_costs(table, shots, chosen, best)])
+        the_best = f"the best ({told_method(best.name)}, {best.validation.mean:.3f})"
+        return f"{own} ({chosen.validation.mean:.3f}) is {near} {the_best}, and it {less}"
+    first = f"{own} is the best ({best.validation.mean:.3f}), and"
+    if alone:
+        return f"{first} no other is {near} it"
+    return f"{first} " + ("it costs nothing" if best.name == ZERO_SHOT else f"none that is {near} it trains in less than half its time")
+
+
+def _measured(table: Table, shots: int | None, by_loss: bool) -> str:
+    """On how many images and by how many seeds it was chosen, and what that means."""
+    found = next(table.at(name, shots) for name in table.methods if table.at(name, shots))
+    counts = sorted({one.images for one in found})
+    images = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+    several = len(found) > 1
+    seeds = f"These are means over {len(found)} seeds." if several else "This is one seed, so trust it little."
+    few = ""
+    if _images(found) < FEW:
+        few = ": too few to tell methods apart by accuracy alone, so cross-entropy chose" if by_loss else ": too few to be sure"
+    return f"{seeds} Validation has {images} images{' for each' if several else ''}{few}."
 
 
 def _costs(table: Table, shots: int | None, chosen: Candidate, best: Candidate) -> list[str]:
     """What it comes to on the test split, takes, and makes forget."""
+    if chosen.name == ZERO_SHOT:
+        return []
     test, zero = table.test(chosen.name, shots), table.zero_shot()
     told = f"On test it scores {test}" + (f", zero-shot {zero:.3f}" if zero is not None else "")
     costs = f"it learns {chosen.parameters:,} parameters" + (f" in {duration(chosen.seconds)}" if chosen.name == best.name else "")
@@ -169,7 +208,4 @@ def _costs(table: Table, shots: int | None, chosen: Candidate, best: Candidate) 
     if guards := table.guards(chosen.name, shots):
         changes = ", ".join(f"{name} {change.mean:+.3f}" for name, change in guards.items())
         lines.append(f"It changes the guards: {changes}.")
-    images = _images(table.at(chosen.name, shots))
-    if images < FEW:
-        lines.append(f"Validation has {images} images: too few to be sure.")
     return lines

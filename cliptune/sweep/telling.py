@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -149,12 +150,20 @@ def print_outcome(outcome: Outcome) -> None:
     lines = [f"test/{outcome.table.metric}" + (f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ", one seed")]
     told, untried = [one for one in outcome.failed if one.reason], sum(not one.reason for one in outcome.failed)
     if told:
-        lines += ["", f"failed: {len(told)}", *(f"  {one.told()}" for one in told)]
+        lines += ["", f"failed: {len(told)}", *_alike(told)]
     if untried:
         lines += ["", f"not run, or cut off: {untried}"]
     lines += ["", outcome.advice.sentence, "", f"all of it: {outcome.output}/sweep.html, sweep.json, sweep.csv, accuracy.png"]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _alike(failed: Sequence[Failure]) -> Iterator[str]:
+    """The first of each reason; the page has all."""
+    counts = Counter(one.reason for one in failed)
+    for reason, first in {one.reason: one for one in reversed(failed)}.items():
+        more = counts[reason] - 1
+        yield f"  {first.told()}" + (f"; the same for {more} more" if more else "")
 
 
 def drawn(table: Table) -> Drawn:

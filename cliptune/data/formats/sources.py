@@ -30,6 +30,7 @@ from cliptune.errors import DataError, did_you_mean
 from cliptune.images import SUFFIXES
 
 HELD_OUT = 0.1  # share of train that stands in for a split that the source lacks
+DRAW = 0  # which images those are: the same whatever a run's seed, or seeds would be measured on different images
 
 
 def open_source(path: str) -> Source:
@@ -185,17 +186,17 @@ def _by_value(table: Dataset, column: str) -> dict[str, Dataset]:
 def hold_out(
     named: dict[str, Dataset],
     image: str,
-    seed: int,
     path: str,
     listed: Mapping[str, np.ndarray] | None = None,
     group: str | None = None,
 ) -> tuple[dict[str, Dataset], str]:
     """Hold out of train what is missing of validation and test: whole images, where several rows are of the same file.
 
+    The images are drawn at random, and the same in every run: a seed decides what is learned from, not what is measured on.
+
     Args:
         named: tables by our names.
         image: the column of images.
-        seed: for the images that are held out.
         path: the source, for messages.
         listed: by split, rows of train that are to be in it; where test is listed, no others are.
         group: the column whose equal values stay together, such as a patient's; the image's where not given.
@@ -211,7 +212,7 @@ def hold_out(
         return named, ""
     train = named["train"]
     numbers = image_numbers(train, image) if group is None else group_numbers(train, group, path)
-    order = np.random.default_rng(seed).permutation(len(train))
+    order = np.random.default_rng(DRAW).permutation(len(train))
     first = np.unique(numbers[order], return_index=True)[1]
     images = numbers[order][np.sort(first)]  # each once, in random order
     if len(images) <= len(missing):
@@ -232,5 +233,5 @@ def hold_out(
         return {
             **named,
             **held,
-        }, f"no {' and no '.join(missing)} split: {', '.join(listed)} as listed, else held out of train (seed {seed})"
-    return {**named, **held}, f"no {' and no '.join(missing)} split: {size} images of train held out for each (seed {seed})"
+        }, f"no {' and no '.join(missing)} split: {', '.join(listed)} as listed, else held out of train, the same for every seed"
+    return {**named, **held}, f"no {' and no '.join(missing)} split: {size} images of train held out for each, the same for every seed"
