@@ -93,7 +93,8 @@ def _without_copying(text: str, found: Mapping[Path, Path]) -> str:
         for name in dict.fromkeys(re.findall(line, text)):
             inside = rf"(?<![\w./-]){re.escape(name)}/([\w.-]+)"
             if all(old / file in found for file in re.findall(inside, text)):
-                text = re.sub(inside, lambda match, new=new: (new / match[1]).as_posix(), re.sub(line, "", text))
+                place = f"{new.as_posix()}/".replace("\\", r"\\")
+                text = re.sub(inside, rf"{place}\1", re.sub(line, "", text))
     return text
 
 
