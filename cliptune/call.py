@@ -68,7 +68,9 @@ def _in_place(command: str, given: list[str], placed: list[inspect.Parameter], o
     every = any(argument.kind is argument.VAR_POSITIONAL for argument in placed)
     if len(given) > len(placed) and not every:
         extra = given[len(placed)]
-        raise ConfigError(f"{command} does not know what {extra} is for. {did_you_mean(f'--{extra}', options) or 'It takes none.'}")
+        own = f"Did you mean --path {extra}?" if "--path" in options and f"--{extra}" not in options else ""
+        near = own or did_you_mean(f"--{extra}", options) or "It takes none."
+        raise ConfigError(f"{command} does not know what {extra} is for. {near}")
     return given
 
 

@@ -182,7 +182,8 @@ costs, and what was measured.
 
   list                          data sets and their recipes
   show NAME                     a recipe (ham10000/lora), or the card of a data set (ham10000) or domain (medical)
-  copy NAME [FOLDER]            a recipe, or all of a data set or domain, as files of your own to change (a folder of that name here)
+  copy NAME [FOLDER]            a recipe, or all of a data set or domain, with its card, as files of your own to change, whose
+                                commands run the copy (into a folder here that is named after the data set or domain)
 
 They run by name: cliptune fit --config ham10000/lora. With --config ham10000/offline on top they run on the bundled nano and
 ../shared/data, without network.

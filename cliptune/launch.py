@@ -126,11 +126,18 @@ def _cause(error: BaseException | None) -> CliptuneError | None:
     return None
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the root logger is not open_clip's on weights, which our own error holds too."""
+    return not str(record.msg).startswith("Failed to download weights")
+
+
 def quiet() -> None:
     """Let our own lines stand out: libraries' tips and notes on their own insides are left out, warnings stay."""
     logging.basicConfig(level=logging.ERROR)
+    logging.getLogger().addFilter(_is_news)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own, and would say each line twice
     ours = logging.getLogger("cliptune")
     ours.setLevel(logging.INFO)
     ours.handlers = [logging.StreamHandler(sys.stdout)] if is_main() else [logging.NullHandler()]

@@ -25,7 +25,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "prompts",
         "learned_words",
     }
-    | {"distributed", "similarity", "chunks", "blocks", "augment", "dicom", "retries"},
+    | {"distributed", "similarity", "chunks", "blocks", "augment", "dicom", "retries", "hub"},
     {
         "methods.base",
         "methods.full",

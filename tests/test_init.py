@@ -1,18 +1,37 @@
 """`cliptune init`: what it sees of somebody's images, and that the config it writes is one that fit takes."""
 
+import logging
+import time
 from itertools import count
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
 from conftest import pixels
+from huggingface_hub import constants
 from PIL import Image
 
+from cliptune import hub
 from cliptune.commands import doctor
 from cliptune.commands.init import init
 from cliptune.doctor.settings import class_of
 from cliptune.errors import ConfigError
 from cliptune.main import main
+
+REACHABLE = hub.reachable
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
+    """A machine without network or anything fetched before; gives the seconds that were waited for it."""
+    found: list[float] = []
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    for switch in (constants, datasets.config):
+        monkeypatch.setattr(switch, "HF_HUB_OFFLINE", False)  # conftest's, under which nothing is waited for
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found
 
 
 @pytest.fixture
@@ -35,6 +54,10 @@ def test_it_writes_a_commented_config_that_fit_takes(my_images: Path, tiny: dict
     assert "next:  cliptune fit --config my_images.yaml" in out
     text = Path("my_images.yaml").read_text(encoding="utf-8")
     assert text.startswith("# my_images/, as cliptune init saw it:")
+    assert out.count("no validation and no test split") == 1
+    assert "only 6 images of test: a share of them is known to some ±41 points, and decides little" in out
+    assert "#   only 6 images of test" in text
+    assert not [word for word in ("docs/", "benchmarks/", "configs/", "cliptune.") if word in text.replace("cliptune.yaml", "")]
     assert "zero-shot" in text
     found = yaml.safe_load(text)
     assert found["data"]["path"] == "my_images/"
@@ -67,15 +90,14 @@ def test_nothing_is_written_over_without_being_asked(my_images: Path, tiny: dict
     [
         ([], "ConfigError: init lacks --path. Give a folder of images or a table: cliptune init --path my_images/"),
         (["--path", "my_imags"], "DataError: data path my_imags"),
-        (["my_images"], "ConfigError: init does not know what my_images is for. Did you mean"),
+        (["my_images"], "ConfigError: init does not know what my_images is for. Did you mean --path my_images?"),
+        (["my_images/"], "ConfigError: init does not know what my_images/ is for. Did you mean --path my_images/?"),
+        (["overwrite"], "ConfigError: init does not know what overwrite is for. Did you mean --overwrite?"),
         (["--path", "my_images", "--images", "0"], "ConfigError: init --images is 0, but must be 1 or more. Take 500."),
     ],
 )
-def test_wrong_words_are_one_line(
-    my_images: Path, tiny: dict[str, str], words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = ["--name", tiny["vit"]] if "my_imags" in words else []
-    assert main(["init", *words, *given]) == 2
+def test_wrong_words_are_one_line(my_images: Path, words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", *words]) == 2
     assert capsys.readouterr().err.startswith(expected)
 
 
@@ -86,3 +108,51 @@ def test_weights_that_cannot_be_fetched_name_the_way_out(my_images: Path, monkey
     monkeypatch.setattr(doctor, "examine", offline)
     with pytest.raises(ConfigError, match=r"cannot be built: no network\. Or give --name nano, which needs no network\."):
         init(path="my_images")
+
+
+@pytest.mark.parametrize("path", ["nothere", "no/there", "my_imags"])
+def test_a_mistyped_path_is_said_at_once(path: str, my_images: Path, waits: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--path", path]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"DataError: data path {path} is no local file or folder")
+    assert captured.err.count("\n") == 1
+    assert ("Did you mean my_images?" in captured.err) == (path == "my_imags")
+    assert not waits
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_without_network_the_bundled_backbone_is_named_at_once(
+    my_images: Path, waits: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "--path", "my_images/"]) == 2
+    assert capsys.readouterr().err == (
+        "ConfigError: init: the hub cannot be reached, and ViT-B-16-quickgelu was not fetched before. Connect first. "
+        "Or give --name nano, which needs no network.\n"
+    )
+    assert not waits
+
+
+def test_images_and_a_backbone_that_are_here_need_no_hub(my_images: Path, tiny: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(hub, "reachable", lambda: bool(asked.append(True)))
+    assert main(["init", "--path", "my_images/", "--name", tiny["vit"], "--images", "6"]) == 0
+    assert not asked
+
+
+def test_a_hub_that_does_not_answer_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(hub, "reachable", REACHABLE)
+    monkeypatch.setattr(hub, "get_session", refused)
+    with hub.asked_once() as reached:
+        assert not reached
+        assert constants.HF_HUB_OFFLINE
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_the_hubs_lines_are_told_once(my_images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init"]) == 2
+    assert not logging.getLogger("huggingface_hub").propagate  # to the root logger, beside its own handler
+    record = logging.LogRecord("root", logging.ERROR, __file__, 1, "Failed to download weights for tag 'openai': no network", (), None)
+    assert not logging.getLogger().filter(record)

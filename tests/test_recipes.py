@@ -164,6 +164,8 @@ def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     ("words", "expected"),
     [
         (["show", "hamm10000"], "ConfigError: recipes: there is no recipe, data set or domain hamm10000. Did you mean ham10000"),
+        (["show", "ham"], "ConfigError: recipes: there is no recipe, data set or domain ham. Did you mean ham10000, ham10000/described, "),
+        (["show", "lora"], "ConfigError: recipes: there is no recipe, data set or domain lora. Did you mean emoji_styles/lora, "),
         (["show"], "ConfigError: recipes show lacks NAME. See cliptune recipes show --help"),
         (["lst"], "ConfigError: there is no command recipes lst. Did you mean list?"),
     ],
@@ -179,8 +181,9 @@ def test_a_data_set_is_copied_with_its_card_and_refers_to_the_copy(
     monkeypatch.chdir(tmp_path)
     assert "next:  cliptune fit --config mine/lora.yaml" in said(capsys, "copy", "bccd", "mine")
     assert {file.name for file in Path("mine").iterdir()} == {
-        *(file.name for file in (ROOT / "recipes/medical/bccd").iterdir() if file.is_file()), "README.md"
+        *(file.name for file in (ROOT / "recipes/medical/bccd").iterdir() if file.is_file()), "README.md", "bccd.png", "ham10000.png"
     }  # fmt: skip
+    assert "No diagnostic device" in Path("mine/README.md").read_text(encoding="utf-8")
     assert "--config mine/lora.yaml --config mine/offline.yaml" in Path("mine/lora.yaml").read_text(encoding="utf-8")
     found = config("mine/lora.yaml", "mine/described.yaml")
     assert found["data"]["descriptions"] == "mine/descriptions.json"
@@ -189,14 +192,77 @@ def test_a_data_set_is_copied_with_its_card_and_refers_to_the_copy(
     assert "is there already, and is not written over" in capsys.readouterr().err
 
 
-def test_one_recipe_and_a_domain_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_recipe_goes_into_a_folder_named_after_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    said(capsys, "copy", "ham10000/lora")
-    assert {file.name for file in tmp_path.iterdir()} == {"lora.yaml", "README.md", "table.py"}  # which it needs
+    Path("README.md").write_text("my project", encoding="utf-8")
+    out = said(capsys, "copy", "ham10000/lora")
+    assert "5 files in ham10000/; another folder: cliptune recipes copy ham10000/lora FOLDER" in out
+    assert "next:  cliptune fit --config ham10000/lora.yaml" in out
+    assert {file.name for file in tmp_path.iterdir()} == {"README.md", "ham10000"}
+    assert {file.name for file in Path("ham10000").iterdir()} == {"lora.yaml", "README.md", "table.py", "ham10000.png", "bccd.png"}
+    card = Path("ham10000/README.md").read_text(encoding="utf-8")
+    assert "python ham10000/table.py ham10000/" in card
+    assert "--config ham10000/lora.yaml --config ham10000/offline --seeds" in card  # the overlay is the shipped one
+
+
+def test_a_domain_is_copied_with_its_own_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
     said(capsys, "copy", "games")
     assert Path("games/dcss_tiles/offline.yaml").is_file()
-    assert Path("games/README.md").is_file()
+    assert Path("games/README.md").read_text(encoding="utf-8").startswith("# Games\n")
     assert config("games/dcss_tiles/lora.yaml", "games/dcss_tiles/offline.yaml")["model"]["backbone"]["background"] == "#767676"
+    said(capsys, "copy", "medical", "clinic")
+    card = Path("clinic/README.md").read_text(encoding="utf-8")
+    assert "No diagnostic device" in card
+    assert "cliptune fit --config clinic/bccd/lora.yaml --config clinic/bccd/offline.yaml" in card
+    assert "python clinic/bccd/table.py" in card
+    said(capsys, "copy", "your-own")
+    own = Path("your-own/README.md").read_text(encoding="utf-8")
+    assert own.startswith("# Your own images\n")
+    assert "cliptune fit --config your-own/folder.yaml" in own
+    assert "recipes copy" not in own
+    assert "cliptune fit --config your-own/table.yaml" in Path("your-own/table.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "below"), [("wikiart7/described", "wikiart7/lora"), ("ham10000/offline", "ham10000/lora"), ("bccd/described", "bccd/lora")]
+)
+def test_an_overlay_is_copied_and_runs_over_the_shipped_recipe(
+    name: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = f"mine/{Path(name).name}.yaml"
+    assert f"next:  cliptune fit --config {below} --config {copy}\n" in said(capsys, "copy", name, "mine")
+    assert config(below, copy)["seed_everything"] == 1
+
+
+@pytest.mark.parametrize("name", [*SETS, *RECIPES, "medical", "art", "games", "your-own"])
+def test_what_a_copied_card_says_holds_of_the_copy(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = said(capsys, "copy", name, "copied")
+    card = Path("copied/README.md")
+    text = card.read_text(encoding="utf-8")
+    assert text.splitlines()[2].startswith(f"This is a copy, to be changed: `{out.rpartition('next:  ')[2].strip()}` runs it.")
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
+        assert (card.parent / link).is_file(), link
+    configs = sorted(Path("copied").rglob("*.yaml"))
+    for file in [card, *configs]:
+        for given in re.findall(r"--config (copied/[\w./-]+)", file.read_text(encoding="utf-8")):
+            assert Path(given).is_file(), f"{file}: {given}"
+        assert "../README.md" not in file.read_text(encoding="utf-8") or (file.parent.parent / "README.md").is_file()
+    short = [f"{Path(name).name}/{file.stem}" if file.parent == card.parent else f"{file.parent.name}/{file.stem}" for file in configs]
+    if name not in RECIPES:
+        assert not set(short) & set(re.findall(r"--config ([\w/-]+)(?![\w./-])", text))
+
+
+def test_a_copys_folder_may_have_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "next:  cliptune fit --config 'my cells/lora.yaml'" in said(capsys, "copy", "bccd", "my cells")
+    assert "cliptune fit --config 'my cells/lora.yaml'  " in Path("my cells/README.md").read_text(encoding="utf-8")
 
 
 # Their scripts
@@ -246,7 +312,8 @@ def test_bccds_table_cuts_the_boxes_out(tmp_path: Path) -> None:
     out = tmp_path / "bccd"
     rows = table_of("medical/bccd/table.py", out / "table.csv", str(tmp_path / "BCCD_Dataset"), str(out))
     assert rows == [{"image": "validation/a_0.jpg", "label": "WBC", "split": "validation"}]
-    assert Image.open(out / rows[0]["image"]).size == (52, 52)  # 40 pixels and 15 % on each side
+    with Image.open(out / rows[0]["image"]) as cell:
+        assert cell.size == (52, 52)  # 40 pixels and 15 % on each side
 
 
 def test_dcsss_table_reads_kinds_off_folders_and_joins_descriptions(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """`cliptune init`: looks at somebody's images and writes the config to begin with, each line with its reason."""
 
+import logging
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ BACKBONE = "ViT-B-16-quickgelu"
 PRETRAINED = "openai"
 EPOCHS = 10
 SHOWN = 8  # class names
+FEW = 100  # images of test, from where on half the 95 % interval of a share, 1 / sqrt(n) at most, is below 10 points
 
 
 def run(words: list[str]) -> None:
@@ -22,6 +25,7 @@ def run(words: list[str]) -> None:
     from cliptune.launch import _cause, quiet
 
     quiet()
+    logging.getLogger("cliptune").setLevel(logging.WARNING)  # what the data notes is told once, with the rest
     try:
         call("init", words, init)
     except Exception as error:
@@ -51,6 +55,7 @@ def init(
     import yaml
 
     from cliptune.commands.doctor import examine
+    from cliptune.data.formats.sources import open_source
 
     if not path:
         raise ConfigError("init lacks --path. Give a folder of images or a table: cliptune init --path my_images/")
@@ -61,7 +66,9 @@ def init(
         raise ConfigError(f"init --images is {images}, but must be 1 or more. Take 500.")
     weights = pretrained or (PRETRAINED if name == BACKBONE else "")
     backbone = {"name": name, **({"pretrained": weights} if weights else {})}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _hub(path, name) as reached:
+        if not Path(path).expanduser().exists():
+            open_source(path)  # a mistyped path is said before weights are fetched
         begun = Path(folder) / f"{_stem(path)}.yaml"
         begun.write_text(yaml.safe_dump(_begun(path, backbone)), encoding="utf-8")
         try:
@@ -69,7 +76,9 @@ def init(
         except ConfigError as error:
             if name == "nano" or "cannot be built" not in str(error):
                 raise
-            raise ConfigError(f"{error} Or give --name nano, which needs no network.") from None
+            lost = not reached and "download" in str(error)
+            why = f"init: the hub cannot be reached, and {name} was not fetched before. Connect first." if lost else error
+            raise ConfigError(f"{why} Or give --name nano, which needs no network.") from None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(written(report, _begun(path, backbone), file), encoding="utf-8")
@@ -92,15 +101,15 @@ def written(report: "Report", begun: dict[str, Any], file: Path) -> str:
         begun: the config that the doctor was asked of.
         file: where it will lie.
     """
-    from cliptune.doctor.fixed import fixed_config
+    from cliptune.doctor.fixed import fixed_config, plain
 
     head = [f"# {begun['data']['path']}, as cliptune init saw it:", *(f"#   {line}" for line in seen(report))]
     head += [
         f"#   cliptune fit --config {file}      adapt: scores before and after, a run folder in runs/",
         f"#   cliptune test --config {file} --ckpt_path best",
-        "# Every key that is not here is at its default: cliptune fit --help, docs/data.md. Comments say why a key is what it is.",
+        "# Every key that is not here is at its default: cliptune fit --help. Comments say why a key is what it is.",
     ]
-    told = [replace(one, value=_short(one.value), current=None) if one.apply else one for one in report.recommendations]
+    told = [replace(one, value=_short(plain(one.value)), current=None) if one.apply else one for one in report.recommendations]
     body = fixed_config(begun, told, begun, file.stem).splitlines()
     while body and body[0].startswith("#"):
         body.pop(0)
@@ -118,6 +127,9 @@ def seen(report: "Report") -> list[str]:
     if found.captions.source == "captions" and found.captions.count:
         lines.append(f"{found.captions.count:,} captions")
     lines += found.notes
+    test = found.splits["test"].rows if "test" in found.splits else 0
+    if 0 < test < FEW:
+        lines.append(f"only {test:,} images of test: a share of them is known to some ±{100 / test**0.5:.0f} points, and decides little")
     if zero.classes is not None and zero.classes.classes:
         lines.append(
             f"zero-shot {zero.backbone}: top-1 {zero.classes.top1:.3f} on {zero.images:,} images; guessing {zero.classes.chance:.3f}"
@@ -131,7 +143,7 @@ def seen(report: "Report") -> list[str]:
 COMMENTS = {
     "seed_everything": "of everything that is random; --seeds [1,2,3] tells the spread",
     "  backbone": "what is pretrained; `nano` to try it without network",
-    "  path": "a folder, a table, or several: docs/data.md",
+    "  path": "a folder, a table, a hub id, or a list of these",
     "  templates": "texts around a class name: say what your images are",
     "trainer": "more where validation still rises",
 }
@@ -147,8 +159,17 @@ def _short(value: Any) -> Any:
     """A class without arguments as its name."""
     from cliptune.doctor.settings import arguments_of, class_of
 
-    named = isinstance(value, dict) and str(value.get("class_path", "")).startswith("cliptune.")
+    named = isinstance(value, dict) and "." not in str(value.get("class_path", "."))
     return class_of(value) if named and not arguments_of(value) else value
+
+
+def _hub(path: str, name: str) -> AbstractContextManager[bool]:
+    """The hub, asked once whether it is there; not asked at all where nothing is of it."""
+    if (name == "nano" or name.startswith("local-dir:")) and Path(path).expanduser().exists():
+        return nullcontext(True)
+    from cliptune.hub import asked_once
+
+    return asked_once()
 
 
 def _begun(path: str, backbone: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """`cliptune recipes`: the templates that people start from, listed, shown and copied, from a checkout or the installed wheel."""
 
-import re
 import shutil
 from pathlib import Path
 
 from cliptune.call import choose
+from cliptune.commands.recipe_copy import card_of, command, moved, places, usual
 from cliptune.errors import ConfigError, did_you_mean
 from cliptune.shipped import OVERLAYS, shipped_folder, shipped_recipe, shipped_recipes
 
-CARD = "README.md"
 OWN = "your-own"
+SHOWN = 6  # names that hold what was asked for
 
 
 def run(words: list[str]) -> None:
@@ -27,7 +27,7 @@ def recipes_list() -> None:
             domain = before
             print(f"{domain}")
         plain = [name for name in names if name not in OVERLAYS]
-        print(f"  {folder if own else folder + '/'}: {about(_home() / folder / f'{_usual(plain)}.yaml')}")
+        print(f"  {folder if own else folder + '/'}: {about(_home() / folder / f'{usual(plain)}.yaml')}")
         print(f"    {', '.join(plain)}" + "".join(f"; + {name}" for name in names if name in OVERLAYS))
     print("\nnext:  cliptune recipes show medical          what the data is, its licence, what was measured")
     print("       cliptune fit --config ham10000/lora    with the network; + --config ham10000/offline without, on ../shared/data")
@@ -45,8 +45,7 @@ def recipes_show(name: str) -> None:
     """
     file = shipped_recipe(name)
     if file is None:
-        folder = _folder(name)
-        file = next(place / CARD for place in (folder, folder.parent) if (place / CARD).is_file())
+        file = card_of(_folder(name))
     print(file.read_text(encoding="utf-8").rstrip())
 
 
@@ -55,58 +54,36 @@ def recipes_copy(name: str, folder: str = "") -> None:
 
     Args:
         name: as `recipes show` takes it.
-        folder: where to; a folder of that name here where not given.
+        folder: where to; one here that is named after the data set or domain where not given.
 
     Raises:
         ConfigError: there is no such recipe, or a file is there already.
     """
     single = shipped_recipe(name)
     source = single.parent if single is not None else _folder(name)
-    target = Path(folder or (source.name if single is None else "."))
-    files = [file for file in sorted(source.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
-    if single is not None:
-        text = single.read_text(encoding="utf-8")
-        files = [single, *(file for file in files if file != single and file.suffix != ".yaml" and file.name in text)]
-    places = {file: target / file.relative_to(source) for file in files}
-    if (source.parent / CARD).is_file() and source != _home():
-        places[source.parent / CARD] = target / CARD  # the domain's, which tells of the data
-    there = next((place for place in places.values() if place.exists()), None)
+    target = Path(folder or source.name)
+    found = places(source, single, target)
+    there = next((place for place in found.values() if place.exists()), None)
     if there is not None:
         raise ConfigError(f"recipes copy: {there} is there already, and is not written over. Give another folder.")
-    for file, place in places.items():
+    for file, place in found.items():
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             if file.suffix in (".yaml", ".md"):
-                place.write_text(_moved(file.read_text(encoding="utf-8"), source, target, files), encoding="utf-8")
+                place.write_text(moved(file, found, _home()), encoding="utf-8")
             else:
                 shutil.copyfile(file, place)
         except OSError as error:
             raise ConfigError(f"recipes copy cannot write {place}: {error.strerror or error}. Give another folder.") from None
         print(place)
-    recipes = {file.stem: place for file, place in places.items() if file.suffix == ".yaml" and file.stem not in OVERLAYS}
-    print(f"\nnext:  cliptune fit --config {recipes[_usual(list(recipes))]}")
+    print(f"\n{len(found)} files in {target}/" + ("" if folder else f"; another folder: cliptune recipes copy {name} FOLDER"))
+    print(f"next:  {command(found)}")
 
 
 def about(file: Path) -> str:
     """What a recipe's first line says that it is of, without the method."""
     first = file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
     return first.partition(": ")[0].rstrip(".:")
-
-
-def _moved(text: str, source: Path, target: Path, files: list[Path]) -> str:
-    """A file's text with the copied files' new places: configs by their paths, since short names are of shipped ones."""
-    inside = f"recipes/{source.relative_to(_home()).as_posix()}/"
-    for file in sorted(files, key=lambda file: -len(str(file))):
-        old, new = inside + file.relative_to(source).as_posix(), (target / file.relative_to(source)).as_posix()
-        text = text.replace(old, new)
-        if file.suffix == ".yaml":
-            text = re.sub(rf"{re.escape(old.removesuffix('.yaml'))}(?![\w./-])", new, text)
-    return text
-
-
-def _usual(names: list[str]) -> str:
-    """The recipe that is named first."""
-    return next((name for name in names if name in ("lora", "folder")), names[0])
 
 
 def _home() -> Path:
@@ -128,6 +105,16 @@ def _folder(name: str) -> Path:
     known = dict.fromkeys([*_folders(), *(folder.partition("/")[0] for folder in _folders())])
     found = [folder for folder in known if f"/{folder}".endswith(f"/{plain}")] if plain else []
     if len(found) != 1:
-        names = dict.fromkeys([*known, *(folder.rpartition("/")[2] for folder in known), *shipped_recipes()])
-        raise ConfigError(f"recipes: there is no recipe, data set or domain {name}. {did_you_mean(name, names, most=12)}")
+        raise ConfigError(f"recipes: there is no recipe, data set or domain {name}. {_meant(plain, list(known))}")
     return home / found[0]
+
+
+def _meant(word: str, folders: list[str]) -> str:
+    """Which are meant: those that hold the word, in the shortest form that names them, else what is near."""
+    short = [folder.rpartition("/")[2] for folder in folders]
+    names = list(dict.fromkeys([*short, *("/".join(recipe.split("/")[-2:]) for recipe in shipped_recipes())]))
+    holding = [name for name in names if word and word.lower() in name.lower()]
+    if not holding:
+        return did_you_mean(word, names, most=12)
+    more = f", ... ({len(holding)} in all)" if len(holding) > SHOWN else ""
+    return f"Did you mean {', '.join(holding[:SHOWN])}{more}?"

@@ -147,7 +147,7 @@ def _decoded(facts: Facts, method: str) -> Recommendation | None:
         f"The images are {larger:.1f} times as large as the model's input, and each epoch decodes them again. Decoded and resized once, "
         f"they take about {size / 1e6:,.0f} MB on disk."
     )
-    return Recommendation("decoded cache", key, True, value_at(facts.config, key), why, "benchmarks/decoded_cache.py")
+    return Recommendation("decoded cache", key, True, value_at(facts.config, key), why, "cliptune's documentation: Benchmarks")
 
 
 def _backbone(facts: Facts) -> Recommendation | None:

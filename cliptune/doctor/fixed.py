@@ -81,7 +81,7 @@ def plain(value: Any) -> Any:
         return copy.deepcopy(dict(value))
     given = value.get("init_args") or {}
     kept = {key: one for key, one in given.items() if key not in usual or _listed(usual[key].default) != one}
-    found = {**value, "class_path": name if module.startswith("cliptune.") else value["class_path"]}
+    found = {**value, "class_path": name if module.partition(".")[0] == "cliptune" else value["class_path"]}
     return {**found, "init_args": copy.deepcopy(kept)} if kept else {key: one for key, one in found.items() if key != "init_args"}
 
 
