@@ -125,7 +125,11 @@ def peak_memory_mb() -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     if os.name != "posix":
         return float("nan")
-    import resource
+    status = Path("/proc/self/status")
+    for line in status.read_text("utf-8").splitlines() if status.is_file() else ():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    import resource  # begins with what the parent held when it started this program: getrusage(2)
 
     unit = 1 if platform.system() == "Darwin" else 1024  # bytes on macOS, kilobytes on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

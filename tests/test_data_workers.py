@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+import cliptune.data.workers
 from cliptune.data.workers import NONE, Marks, WatchedLoader, lost
 from cliptune.errors import DataError
 
@@ -122,6 +123,28 @@ def test_a_batch_that_died_with_its_worker_is_a_lost_worker_too(error: Exception
     with pytest.raises(DataError, match=r"status 3 while it decoded row 6 \("):
         list(loader(6, 3))
     with pytest.raises(type(error)):  # of workers that live the error is its own
+        list(loader())
+
+
+def test_torch_may_say_so_while_the_loss_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handler of a child's end raises wherever the main process is, in the handling of the first sign too."""
+    pid = killed(7)
+    told, first = cliptune.data.workers._told, [True]
+
+    def interrupted(pids: list[int | None]) -> DataError | None:
+        if first.pop() if first else False:
+            raise RuntimeError(f"DataLoader worker (pid {pid}) exited unexpectedly with exit code 1.")
+        return told(pids)
+
+    monkeypatch.setattr("cliptune.data.workers._told", interrupted)
+    assert "while it decoded row 7 (" in str(lost(RuntimeError("DataLoader worker (pid 1) is killed")))
+
+    def fetch(self: Any, timeout: float = 5.0) -> Any:
+        raise ConnectionResetError(104, "reset")
+
+    monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter._try_get_data", fetch)
+    first.append(True)
+    with pytest.raises(DataError, match=r"while it decoded row 7 \("):
         list(loader())
 
 

@@ -2,11 +2,13 @@
 
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cliptune.phases import Phases
+from cliptune.run import peak_memory_mb
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks can be taken back on Linux only")
@@ -21,6 +23,12 @@ def test_memory_that_a_phase_gave_back_is_not_the_next_one_s() -> None:
     assert large - small > 100
     assert phases.peak_memory_mb == pytest.approx(large, abs=1)
     assert [phase["name"] for phase in phases.told] == ["start", "large", "small"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no account of this program alone")
+def test_peak_memory_is_this_program_s_and_not_its_parent_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=2**40))  # which begins with the parent's
+    assert 10 < peak_memory_mb() < 2**20
 
 
 def test_a_phase_that_fails_is_none() -> None:

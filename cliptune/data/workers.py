@@ -79,7 +79,10 @@ class _Iterator(_MultiProcessingDataLoaderIter):
         try:
             return super().__next__()
         except (RuntimeError, OSError, EOFError) as error:
-            found = lost(error) or (None if isinstance(error, RuntimeError) else self._lost())
+            try:
+                found = lost(error) or (None if isinstance(error, RuntimeError) else self._lost())
+            except RuntimeError as another:  # torch says of a worker's end wherever the main process is: here too
+                found = lost(another)
             if found is None:
                 raise
             raise found from error
@@ -103,7 +106,12 @@ def lost(error: BaseException) -> DataError | None:
         The image at which the worker died, how, and what helps; None for other errors, and for workers that nobody watches.
     """
     numbers = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(error))
-    return _told([int(number) for number in numbers[1].split(",")] if numbers else [])
+    if numbers is None:
+        return None
+    try:
+        return _told([int(number) for number in numbers[1].split(",")])
+    except RuntimeError as another:  # the end of another one, told while this one is looked up
+        return lost(another)
 
 
 def _told(pids: list[int | None]) -> DataError | None:
