@@ -1,4 +1,4 @@
-"""The commands of README, docs and recipes' cards, read as their own parsers read them, with nothing run."""
+"""The commands of README, docs and recipes' cards: found, and read as their own parsers read them. `docs_shortened` runs them."""
 
 import functools
 import importlib
@@ -35,6 +35,11 @@ def lines_of(text: str) -> list[Line]:
     whole = CONTINUED.sub(" ", "\n".join(fenced("bash", text))).splitlines()
     parts = [re.split(r"\s+#\s+|^#", line.strip(), maxsplit=1) for line in whole]
     return [Line(part[0], "".join(part[1:])) for part in parts if part[0]]
+
+
+def needs_network(line: Line) -> bool:
+    """Whether a line is marked so."""
+    return re.search(r"needs the network|network: yes", line.comment) is not None
 
 
 def words_of(line: Line) -> list[str]:

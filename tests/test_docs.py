@@ -1,4 +1,7 @@
-"""The site builds without a warning and without the network; every command and config of the docs and cards is one that there is."""
+"""The site builds without a warning and without the network; every command and config of the docs and cards is one that there is.
+
+Commands are only read here, words of other programs too; `test_docs_run.py` runs them, `test_configs.py` the README's.
+"""
 
 import ast
 import importlib.util
@@ -10,12 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from doc_commands import ROOT, check_command, check_fit, fenced, lines_of, words_of
+from doc_commands import ROOT, check_command, check_fit, fenced, lines_of, needs_network, words_of
 from PIL import Image
 
 import cliptune
 from cliptune.errors import ConfigError
-from cliptune.main import main
 
 PAGES = [
     ROOT / "README.md",
@@ -26,7 +28,6 @@ PAGES = [
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OWN = "model: {backbone: {name: nano}, objective: CrossEntropy}\ndata: {path: my_images/}\n"  # what stands for a reader's own config
 OTHERS = r"python3 -m venv .venv|\.venv/bin/pip install -e \.|cp .+|#SBATCH .+"  # lines of other programs that need nothing
-RUN = ("recipes", "cache")  # commands that are run, since they are done at once
 SECTIONS = {"model", "data", "trainer", "watch", "run", "guard", "evaluation", "seed_everything", "seeds"}
 
 
@@ -45,7 +46,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", NAMES[1:])  # the README's are run, in test_configs.py
+@pytest.mark.parametrize("name", NAMES[1:])  # the README's are in test_configs.py
 def test_every_command_is_one_that_there_is_or_is_marked_as_needing_the_network(name: str, reader: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -65,7 +66,7 @@ def test_every_command_is_one_that_there_is_or_is_marked_as_needing_the_network(
             script = line.text.split()[1]
             assert (ROOT / script).is_file() or list((ROOT / "recipes").rglob(Path(script).name)), line.text
         else:
-            assert "network" in line.comment or re.fullmatch(OTHERS, line.text), f"{line.text}: mark it with '# needs the network'"
+            assert needs_network(line) or re.fullmatch(OTHERS, line.text), f"{line.text}: mark it with '# needs the network'"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,16 +87,6 @@ def test_python_of_the_docs_uses_what_there_is(name: str) -> None:
                 assert hasattr(cliptune, node.attr), node.attr
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "model":
                 assert hasattr(cliptune.AdaptedCLIP, node.attr), node.attr
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_done_at_once_runs(name: str, reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for i, line in enumerate(lines_of((ROOT / name).read_text(encoding="utf-8"))):
-        words = words_of(line)
-        if words and words[1] in RUN:
-            copied = [f"{words[-1]}-{i}"] if words[2] == "copy" and len(words) > 4 else words[-1:]
-            assert main([*words[1:-1], *copied]) == 0, line.text
-            assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
