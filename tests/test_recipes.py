@@ -21,6 +21,7 @@ RECIPES = [str(file.relative_to(ROOT / "recipes").with_suffix("")) for file in s
 WHOLE = [name for name in RECIPES if Path(name).name not in OVERLAYS]
 SETS = sorted({str(Path(name).parent) for name in WHOLE if not name.startswith("your-own")})
 CARDS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "recipes").rglob("README.md"))
+PICTURES = {file.name for file in (ROOT / "recipes" / "medical").glob("*.png")}  # that its card shows
 SHARED = ROOT.parent / "shared" / "data"
 
 
@@ -177,7 +178,7 @@ def test_a_data_set_is_copied_with_its_card_and_refers_to_the_copy(
     monkeypatch.chdir(tmp_path)
     assert "next:  cliptune fit --config mine/lora.yaml" in said(capsys, "copy", "bccd", "mine")
     assert {file.name for file in Path("mine").iterdir()} == {
-        *(file.name for file in (ROOT / "recipes/medical/bccd").iterdir() if file.is_file()), "README.md", "bccd.png", "ham10000.png"
+        *(file.name for file in (ROOT / "recipes/medical/bccd").iterdir() if file.is_file()), "README.md", *PICTURES
     }  # fmt: skip
     assert "No diagnostic device" in Path("mine/README.md").read_text(encoding="utf-8")
     assert "--config mine/lora.yaml --config mine/offline.yaml" in Path("mine/lora.yaml").read_text(encoding="utf-8")
@@ -194,10 +195,10 @@ def test_one_recipe_goes_into_a_folder_named_after_its_data(
     monkeypatch.chdir(tmp_path)
     Path("README.md").write_text("my project", encoding="utf-8")
     out = said(capsys, "copy", "ham10000/lora")
-    assert "5 files in ham10000/; another folder: cliptune recipes copy ham10000/lora FOLDER" in out
+    assert f"{3 + len(PICTURES)} files in ham10000/; another folder: cliptune recipes copy ham10000/lora FOLDER" in out
     assert "next:  cliptune fit --config ham10000/lora.yaml" in out
     assert {file.name for file in tmp_path.iterdir()} == {"README.md", "ham10000"}
-    assert {file.name for file in Path("ham10000").iterdir()} == {"lora.yaml", "README.md", "table.py", "ham10000.png", "bccd.png"}
+    assert {file.name for file in Path("ham10000").iterdir()} == {"lora.yaml", "README.md", "table.py", *PICTURES}
     card = Path("ham10000/README.md").read_text(encoding="utf-8")
     assert "python ham10000/table.py ham10000/" in card
     assert "--config ham10000/lora.yaml --config ham10000/offline --seeds" in card  # the overlay is the shipped one
