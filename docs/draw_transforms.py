@@ -122,7 +122,7 @@ def main() -> None:
             sheet.paste(as_pil(view), (left, top))
             draw.rectangle((left - 1, top - 1, left + SIDE, top + SIDE), outline=LINE)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, "PNG", optimize=True)
     Path(__file__).with_name("transforms.png").write_bytes(buffer.getvalue())
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cliptune.data.bad import readable
+from cliptune.data.bad import Bad, readable
 from cliptune.data.batches import FILL, Batch
 from cliptune.data.classes import as_words
 from cliptune.data.seen import Item, Seen
@@ -106,15 +106,7 @@ class TrainView:
     def __call__(self, items: list[Item]) -> Batch:
         """Decode, augment, draw texts, stack."""
         loaded, items, bad = readable(items, self._load, "train")
-        if self.mark is not None:
-            self.mark(NONE)
-        batch = with_bad(numbers(items, self.class_number, self.several), bad)
-        if self.seen.tables:
-            self.seen.images(batch, items)
-        elif isinstance(items[0][2].image, np.ndarray):
-            batch["image_rows"] = _unit(items)
-        else:
-            batch["images"] = stacked([image for image, _ in loaded if image is not None])
+        batch = _begun(self, items, [image for image, _ in loaded if image is not None], bad)
         if self.texts:
             self._put_texts(batch, items, [rng for _, rng in loaded])
         return batch
@@ -180,15 +172,7 @@ class EvalView:
     def __call__(self, items: list[Item]) -> Batch:
         """Decode, transform, tokenize, stack; what cannot be read counts for nothing."""
         images, items, bad = readable(items, self._load, self.split, lambda: torch.zeros(3, *self.preprocess.size, dtype=torch.uint8))
-        if self.mark is not None:
-            self.mark(NONE)
-        batch = with_bad(numbers(items, self.class_number, self.several), bad)
-        if self.seen.tables:
-            self.seen.images(batch, items)
-        elif isinstance(items[0][2].image, np.ndarray):
-            batch["image_rows"] = _unit(items)
-        else:
-            batch["images"] = stacked([image for image in images if image is not None])
+        batch = _begun(self, items, [image for image in images if image is not None], bad)
         if self.captions:
             said = [(i, text) for i, (epoch, _, row) in enumerate(items) if epoch != FILL for text in row.captions]
             said = said or [(0, items[0][2].captions[0])]  # a batch of nothing but filling still needs a text; image -1 owns it
@@ -196,6 +180,20 @@ class EvalView:
             batch["owner"] = torch.tensor([i for i, _ in said])
             batch["text_identity"] = torch.tensor([number_of(text) for _, text in said])
         return batch
+
+
+def _begun(view: TrainView | EvalView, items: list[Item], images: list[Tensor], bad: list[Bad]) -> Batch:
+    """The batch of items that were read, without texts: classes and rows, and images or what stands in their place."""
+    if view.mark is not None:
+        view.mark(NONE)
+    batch = with_bad(numbers(items, view.class_number, view.several), bad)
+    if view.seen.tables:
+        view.seen.images(batch, items)
+    elif isinstance(items[0][2].image, np.ndarray):
+        batch["image_rows"] = _unit(items)
+    else:
+        batch["images"] = stacked(images)
+    return batch
 
 
 def stacked(images: list[Tensor]) -> Tensor:
