@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -139,7 +140,8 @@ def complete(cell: Cell, found: list[dict[str, Any]], given: argparse.Namespace,
         print(
             *cell, side, f"top-1 {run[side]['top1']:.4f}, zero-shot {run[side]['zero_shot']:.4f}, {run[side]['seconds']:.0f} s", flush=True
         )
-        whole = {"machine": machine(), "versions": versions(), "threads": torch.get_num_threads(), "runs": found, "table": table(found)}
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        whole = {"date": now, "machine": machine(), "versions": versions(), "table": table(found), "runs": found}
         given.output.parent.mkdir(exist_ok=True)
         given.output.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     if "cliptune" in run and "published" in run and run["cliptune"]["images"] != run["published"]["images"]:

@@ -27,7 +27,8 @@ def _of(file: Path) -> str:
     if not file.is_file():
         return "Not measured yet."
     found = json.loads(file.read_text(encoding="utf-8"))
-    return "\n\n".join([*([table(found)] if found["lines"] else []), *found.get("absent", []), where(found)])
+    shown = [found["table"]] if "table" in found else [table(found)] if found["lines"] else []  # made where it was measured, or here
+    return "\n\n".join([*shown, *found.get("absent", []), where(found)])
 
 
 def table(found: Mapping[str, Any]) -> str:

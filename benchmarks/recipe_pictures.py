@@ -11,9 +11,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
+from cliptune.metrics.names import short
 from cliptune.sweep.plots import COLOURS, FAINT, MARKERS
-
-NAMES = {"mean_per_class": "balanced accuracy", "top1": "top-1", "recall": "mean recall"}
 
 
 def draw(folder: str, found: list[dict[str, Any]], file: Path) -> str:
@@ -48,7 +47,7 @@ def draw(folder: str, found: list[dict[str, Any]], file: Path) -> str:
     right.axvline(1, color=FAINT, linestyle="--", linewidth=1.2)
     left.set_yticks(range(len(rows)), [row[0] for row in rows])
     left.set_ylim(-0.6, len(rows) - 0.3)
-    left.set_xlabel(f"{NAMES.get(metric, metric)} on test")
+    left.set_xlabel(f"{short(metric)} on test")
     right.set_xlabel("kept of the guards' zero-shot score")
     right.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for axis in (left, right):
@@ -57,7 +56,7 @@ def draw(folder: str, found: list[dict[str, Any]], file: Path) -> str:
         axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     figure.savefig(file, dpi=110)
     plt.close(figure)
-    return f"{folder}: {NAMES.get(metric, metric)} on test of {len(rows)} recipes against zero-shot, and what each keeps of the guards"
+    return f"{folder}: {short(metric)} on test of {len(rows)} recipes against zero-shot, and what each keeps of the guards"
 
 
 def _rows(one: dict[str, Any], metric: str) -> list[tuple[str, list[float], dict[str, float]]]:

@@ -22,6 +22,8 @@ from typing import Any
 from measure import RESULTS, machine, versions
 from recipe_pictures import draw
 
+from cliptune.metrics.names import short
+
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 SEEDS = (1, 2, 3)
@@ -35,7 +37,6 @@ METRICS: dict[str, tuple[str, ...]] = {  # of each folder, the first is what it 
     "games/dcss_tiles/descriptions": ("recall", "recall@10_text_to_image", "recall@10_image_to_text"),
 }
 USUAL = ("top1", "mean_per_class")
-NAMES = {"mean_per_class": "balanced accuracy", "top1": "top-1", "auroc": "AUROC", "recall": "mean recall"}
 
 
 def recipes() -> list[str]:
@@ -149,7 +150,7 @@ def table(folder: str, all_found: list[dict[str, Any]]) -> str:
     notes: list[str] = []
     for group in dict.fromkeys(tuple(one["scores"]) for one in rows):
         same = [one for one in rows if tuple(one["scores"]) == group]
-        names = [NAMES.get(metric, metric.replace("_", " ").replace("recall@", "R@")) for metric in group]
+        names = [short(metric) for metric in group]
         guards = [f"{guard} kept" for guard in same[0]["guards"]]
         lines += ["| recipe | seeds | " + " | ".join([*names, *guards, "CPU seconds", "MB"]) + " |"]
         lines += ["|---" * (4 + len(names) + len(guards)) + "|"]
@@ -230,7 +231,7 @@ def fill(root: Path) -> None:
     for one in all_found:
         file = RECIPES / f"{one['recipe']}.yaml"
         metric, scores = next(iter(one["scores"].items()))
-        score = f"{NAMES.get(metric, metric)} {scores['zero_shot'][0]:.3f} before, {spread(scores['adapted'])} after"
+        score = f"{short(metric)} {scores['zero_shot'][0]:.3f} before, {spread(scores['adapted'])} after"
         seeds = f"{one['seeds']} seeds" if one["seeds"] > 1 else "one seed"
         line = f"# Cost, result: with ViT-B-16 not measured yet; offline {_cost(one)}test {score} ({seeds})."
         _write_line(file, line)

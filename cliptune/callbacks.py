@@ -13,7 +13,7 @@ from torch import Tensor
 from cliptune.distributed import world
 from cliptune.errors import ConfigError, TrainingError, did_you_mean
 from cliptune.guards import told
-from cliptune.metrics.names import higher
+from cliptune.metrics.names import higher, short
 from cliptune.module import AdaptModule
 
 BALANCED = "val/balanced"
@@ -212,7 +212,10 @@ class Lines(Callback):
         metrics = trainer.callback_metrics
         loss = metrics.get("train/loss")
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", f"loss {float(loss):.4f}" if loss is not None else ""]
-        parts.append(f"validation {told(float(metrics['val/score']), self.floor.zero_shot, digits=4)}")
+        score = "top1" if "val/top1" in metrics else "recall"
+        parts.append(f"validation {short(score)} {told(float(metrics['val/score']), self.floor.zero_shot, digits=4)}")
+        if self.floor.monitor not in ("val/score", BALANCED, f"val/{score}") and self.floor.monitor in metrics:
+            parts.append(f"{short(self.floor.monitor)} {float(metrics[self.floor.monitor]):.4f}")
         if isinstance(pl_module, AdaptModule):
             parts += [f"guard {name} {text}" for name, text in pl_module.guards.progress().items()]
         parts.append(f"{self.clock.images_per_second:.0f} images/s")

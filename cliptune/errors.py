@@ -21,6 +21,10 @@ class DataError(CliptuneError):
     """The data does not hold what the configuration says."""
 
 
+class UnreachableError(CliptuneError):
+    """Something is wanted of the network, which is not there."""
+
+
 class CheckpointError(CliptuneError):
     """A checkpoint does not fit the model, or is not one."""
 

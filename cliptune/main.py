@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from cliptune import __version__
-from cliptune.errors import CliptuneError, Stopped, did_you_mean
+from cliptune.errors import CliptuneError, Stopped, UnreachableError, did_you_mean
 from cliptune.help import COMMANDS, PROGRAM, SCREENS
 from cliptune.launcher import launched_rank
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(command, words)
     except CliptuneError as error:
         kind = "" if isinstance(error, Stopped) else f"{type(error).__name__}: "
-        print(f"{_rank()}{kind}{error}", file=sys.stderr)
+        print(f"{_rank()}{kind}{error}{_overlay(error, words)}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -52,11 +52,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: str, words: list[str]) -> None:
     """Commands with a config are the trainer's; `predict MODEL ...`, which names a model and no config, is not."""
     if command in COMMANDS and not (command == "predict" and len(words) > 1 and not words[1].startswith("-")):
+        from cliptune.lean import import_lightning
+
+        import_lightning()
         from cliptune.launch import run
 
         run(words)
     else:
         import_module(f"cliptune.commands.{command}").run(words[1:])
+
+
+def _overlay(error: CliptuneError, words: list[str]) -> str:
+    """The way of a recipe that was asked for the network, where there is none: its overlay that needs none."""
+    if not isinstance(error, UnreachableError):
+        return ""
+    from cliptune.shipped import offline_overlay
+
+    overlay = offline_overlay(words)
+    return f" Without network: add --config {overlay}." if overlay else ""
 
 
 def _rank() -> str:

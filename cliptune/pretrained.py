@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from cliptune import archive
 from cliptune.errors import ConfigError, did_you_mean
+from cliptune.hub import fetched
 
 NANO = Path(__file__).parent / "nano"
 LARGEST = 4096  # pixels of a side; four times what any CLIP is trained at
@@ -56,13 +58,20 @@ def resolve(name: str, pretrained: str | None) -> tuple[str, str]:
 
 def model_config(source: str) -> dict[str, Any]:
     """The architecture, as open_clip's `open_clip_config.json` or its own list has it."""
-    try:
-        config = open_clip.get_model_config(source)
-    except Exception as error:
-        raise ConfigError(f"backbone {source}: its configuration cannot be read: {_first_line(error)}.") from error
+    with _fetched(source):
+        try:
+            config = open_clip.get_model_config(source)
+        except Exception as error:
+            raise ConfigError(f"backbone {source}: its configuration cannot be read: {_first_line(error)}.") from error
     if not config or "vision_cfg" not in config:
         raise ConfigError(f"backbone {source}: its open_clip_config.json has no model_cfg with a vision_cfg: it is no CLIP of open_clip.")
     return dict(config)
+
+
+def _fetched(source: str, tag: str | None = None) -> AbstractContextManager[None]:
+    """Around what may be fetched; the hub is not asked where nothing is of it."""
+    what = f"backbone {source}{f' with {tag}' if tag else ''}"
+    return fetched(what) if tag is not None or source.startswith("hf-hub:") else nullcontext()
 
 
 def _check_same_architecture(name: str, pretrained: str) -> None:
@@ -157,7 +166,7 @@ def create(source: str, image_size: int | None, patch_dropout: float | None, loa
     """Build the model, with its own weights or a tag's where asked for."""
     if source.startswith("local-dir:"):
         check_folder(source, load)
-    with warnings.catch_warnings():  # checked above, with the right name in the message
+    with _fetched(source, tag), warnings.catch_warnings():  # checked above, with the right name in the message
         warnings.filterwarnings("ignore", message=".*QuickGELU mismatch.*")
         try:
             model = open_clip.create_model(
@@ -217,12 +226,15 @@ def _key_difference(model: nn.Module, state: dict[str, Any]) -> str:
 
 def tokenizer_of(source: str) -> Callable[..., Tensor]:
     """The model's own tokenizer: texts to ids [N, context]."""
-    try:
-        return open_clip.get_tokenizer(source)
-    except ImportError as error:  # open_clip's dependency for the tokenizers of the Hugging Face hub is optional
-        raise ConfigError(f"backbone {source} needs its tokenizer from transformers: pip install transformers sentencepiece.") from error
-    except Exception as error:
-        raise ConfigError(f"backbone {source}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+    with _fetched(source):
+        try:
+            return open_clip.get_tokenizer(source)
+        except ImportError as error:  # open_clip's dependency for the tokenizers of the Hugging Face hub is optional
+            raise ConfigError(
+                f"backbone {source} needs its tokenizer from transformers: pip install transformers sentencepiece."
+            ) from error
+        except Exception as error:
+            raise ConfigError(f"backbone {source}: its tokenizer cannot be loaded: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

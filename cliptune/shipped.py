@@ -1,5 +1,7 @@
 """What travels with the package: configs and recipes; in the wheel they lie beside the modules, in a checkout above them."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -41,6 +43,23 @@ def shipped_recipe(name: str) -> Path | None:
 def shipped_recipes() -> list[str]:
     """The names of the recipes and overlays: `medical/ham10000/lora`."""
     return _names("recipes")
+
+
+def offline_overlay(words: Sequence[str]) -> str | None:
+    """The overlay beside the configs of a command line that needs no network, where there is one and it is not among them."""
+    given = [
+        after if word in ("--config", "-c") else word.partition("=")[2]
+        for word, after in pairwise([*words, ""])
+        if word.partition("=")[0] in ("--config", "-c")
+    ]
+    if any(Path(config).stem == OVERLAYS[0] for config in given):
+        return None
+    for config in given:
+        path = Path(config) if Path(config).is_file() else shipped_config(config)
+        if path is not None and (path.parent / f"{OVERLAYS[0]}.yaml").is_file():
+            beside = Path(config).with_name(f"{OVERLAYS[0]}.yaml")
+            return str(beside if path == Path(config) else beside.with_suffix(""))
+    return None
 
 
 def here_or_shipped(name: str) -> Path:

@@ -25,7 +25,7 @@ def test_within_one_standard_error_the_cheapest_is_recommended() -> None:
     found = advice(*full, *three("lora", 0.89, 0.70, seconds=20.0), *three("probe", 0.88, 0.99, seconds=1.0))
     assert (found.name, found.best) == ("lora", "full")
     assert found.sentence.startswith(
-        "Recommended: lora. At 4 shots its top-1 accuracy on validation (0.890) is within one standard error (0.017) of the best "
+        "Recommended: lora. At 4 shots its top-1 on validation (0.890) is within one standard error (0.017) of the best "
         "(full, 0.900), and it trains in 20 s instead of 1 min 40 s. "
         "These are means over 3 seeds. Validation has 1,000,000 images for each. On test"
     )
@@ -42,7 +42,7 @@ def test_the_test_split_has_no_say() -> None:
     results = [*three("full", 0.90, 0.1, seconds=100.0), *three("lora", 0.80, 0.9, seconds=1.0)]
     assert advice(*results).name == "full"
     assert advice(*results).sentence.startswith(
-        "Recommended: full. At 4 shots its top-1 accuracy on validation is the best (0.900), and no other is within one standard error ("
+        "Recommended: full. At 4 shots its top-1 on validation is the best (0.900), and no other is within one standard error ("
     )
 
 
@@ -58,7 +58,7 @@ def test_what_is_no_better_than_zero_shot_is_not_recommended() -> None:
     found = advice(result("full", 4, 1, 0, 0.5, **same))
     assert found.name == "zero_shot"
     assert found.sentence == (
-        "Recommended: no training, the untouched CLIP. At 4 shots its top-1 accuracy on validation (0.600) is within one standard error "
+        "Recommended: no training, the untouched CLIP. At 4 shots its top-1 on validation (0.600) is within one standard error "
         "(0.048) of the best (full, 0.610), and it costs nothing. This is one seed, so trust it little. Validation has 100 images: too few "
         "to be sure."
     )
@@ -88,7 +88,7 @@ def test_of_few_images_the_surest_is_taken() -> None:
     assert found.name == "lora"
     assert (found.by_loss, found.told()["chosen_by"], found.best) == (True, "cross_entropy", "probe")
     assert found.sentence.startswith(
-        "Recommended: lora. At 4 shots its cross-entropy on validation is the lowest (0.010) of all whose top-1 accuracy there is the best "
+        "Recommended: lora. At 4 shots its cross-entropy on validation is the lowest (0.010) of all whose top-1 there is the best "
         "(probe, 1.000) or within one standard error of it (0.034); its own is the same. These are means over 3 seeds. Validation has 12 "
         "images for each: too few to tell methods apart by accuracy alone, so cross-entropy chose. On test it scores 0.970"
     )

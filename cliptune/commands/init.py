@@ -2,7 +2,6 @@
 
 import logging
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,19 +65,12 @@ def init(
         raise ConfigError(f"init --images is {images}, but must be 1 or more. Take 500.")
     weights = pretrained or (PRETRAINED if name == BACKBONE else "")
     backbone = {"name": name, **({"pretrained": weights} if weights else {})}
-    with tempfile.TemporaryDirectory() as folder, _hub(path, name) as reached:
+    with tempfile.TemporaryDirectory() as folder:
         if not Path(path).expanduser().exists():
             open_source(path)  # a mistyped path is said before weights are fetched
         begun = Path(folder) / f"{_stem(path)}.yaml"
         begun.write_text(yaml.safe_dump(_begun(path, backbone)), encoding="utf-8")
-        try:
-            report, _ = examine(["--config", str(begun)], images)
-        except ConfigError as error:
-            if name == "nano" or "cannot be built" not in str(error):
-                raise
-            lost = not reached and "download" in str(error)
-            why = f"init: the hub cannot be reached, and {name} was not fetched before. Connect first." if lost else error
-            raise ConfigError(f"{why} Or give --name nano, which needs no network.") from None
+        report, _ = examine(["--config", str(begun)], images)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(written(report, _begun(path, backbone), file), encoding="utf-8")
@@ -161,15 +153,6 @@ def _short(value: Any) -> Any:
 
     named = isinstance(value, dict) and "." not in str(value.get("class_path", "."))
     return class_of(value) if named and not arguments_of(value) else value
-
-
-def _hub(path: str, name: str) -> AbstractContextManager[bool]:
-    """The hub, asked once whether it is there; not asked at all where nothing is of it."""
-    if (name == "nano" or name.startswith("local-dir:")) and Path(path).expanduser().exists():
-        return nullcontext(True)
-    from cliptune.hub import asked_once
-
-    return asked_once()
 
 
 def _begun(path: str, backbone: dict[str, Any]) -> dict[str, Any]:

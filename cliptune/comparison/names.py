@@ -1,9 +1,10 @@
-"""The metrics: what they are called, which way is better, which stand for the others, and how they are told."""
+"""The metrics: which stand for the others, and how they are told."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 from cliptune.errors import ConfigError, did_you_mean
+from cliptune.metrics import names
 
 MAIN = ("test/top1", "test/map", "test/recall", "val/top1", "val/map", "val/recall")  # what a comparison is on, the first that there is
 BESIDE = {  # what is shown beside it
@@ -12,18 +13,6 @@ BESIDE = {  # what is shown beside it
     "recall": ("recall@1_image_to_text", "recall@1_text_to_image"),
 }
 PLAIN = ("nll", "median_rank")  # what is no share
-SHORT = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "mean_per_class": "mean per class",
-    "macro_f1": "macro F1",
-    "auroc": "AUROC",
-    "map": "mAP",
-    "ece": "ECE",
-    "nll": "NLL",
-    "recall": "mean recall",
-}
-WORDS = {"median_rank_": "median rank, ", "recall@": "R@", "map@": "mAP@"}
 
 
 def choose(wanted: str | None, metrics: Sequence[Iterable[str]]) -> str:
@@ -37,8 +26,8 @@ def choose(wanted: str | None, metrics: Sequence[Iterable[str]]) -> str:
         ConfigError: none has it.
     """
     counts: dict[str, int] = {}
-    for names in metrics:
-        for name in names:
+    for run in metrics:
+        for name in run:
             counts[name] = counts.get(name, 0) + 1
     if wanted is not None:
         for name in (wanted, f"test/{wanted}"):
@@ -54,8 +43,8 @@ def choose(wanted: str | None, metrics: Sequence[Iterable[str]]) -> str:
 def beside(metric: str, known: Iterable[str]) -> list[str]:
     """The metrics that are shown with the main one."""
     split, _, name = metric.rpartition("/")
-    names = set(known)
-    return [other for other in (f"{split}/{one}" for one in BESIDE.get(name, ("top1", "recall"))) if other in names and other != metric]
+    there = set(known)
+    return [other for other in (f"{split}/{one}" for one in BESIDE.get(name, ("top1", "recall"))) if other in there and other != metric]
 
 
 def is_share(metric: str) -> bool:
@@ -65,14 +54,8 @@ def is_share(metric: str) -> bool:
 
 def short(metric: str) -> str:
     """Its name for people; that of the test split goes without saying."""
-    split, _, name = metric.rpartition("/")
-    calibrated = name.endswith("_calibrated")
-    told = SHORT.get(name.removesuffix("_calibrated"), name.removesuffix("_calibrated"))
-    for part, word in WORDS.items():
-        if told.startswith(part):
-            told = told.replace(part, word)
-    told = told.replace("_image_to_text", " image to text").replace("_text_to_image", " text to image").replace("_", " ")
-    return f"{told}{', calibrated' if calibrated else ''}{f' ({split})' if split != 'test' else ''}"
+    split = metric.rpartition("/")[0]
+    return names.short(metric) + (f" ({split})" if split != "test" else "")
 
 
 def score(value: float | None, metric: str) -> str:

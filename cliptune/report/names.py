@@ -4,21 +4,18 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cliptune.metrics.names import higher, short
 from cliptune.page.numbers import percent, points, signed
 
-WAYS = {"image_to_text": "image to text", "text_to_image": "text to image"}
-KNOWN: dict[str, tuple[str, Literal["share", "number"], bool]] = {  # in words, unit, whether more is better
-    "top1": ("top-1", "share", True),
-    "top5": ("top-5", "share", True),
-    "mean_per_class": ("mean per class", "share", True),
-    "macro_f1": ("macro F1", "share", True),
-    "auroc": ("AUROC", "share", True),
-    "map": ("mean average precision", "share", True),
-    "ece": ("calibration error", "share", False),
-    "nll": ("negative log-likelihood", "number", False),
-    "recall": ("recall, mean of six", "share", True),
+NUMBERS = ("nll", "median_rank")  # how the names begin of what is no share
+SPELLED = {  # where a report has more room for words than a table
+    "map": "mean average precision",
+    "ece": "calibration error",
+    "ece_calibrated": "calibration error, tempered",
+    "nll": "negative log-likelihood",
+    "nll_calibrated": "negative log-likelihood, tempered",
+    "recall": "recall, mean of six",
 }
-SPELLED = {"ece_calibrated": "calibration error, tempered", "nll_calibrated": "negative log-likelihood, tempered"}
 
 
 @dataclass(frozen=True)
@@ -51,19 +48,8 @@ class Metric:
 def metric(key: str) -> Metric:
     """What is known of a metric, by its key with or without the split; of others the key stands for itself."""
     name = key.rpartition("/")[2]
-    base = name.removesuffix("_calibrated")
-    if base in KNOWN:
-        words, unit, more = KNOWN[base]
-        return Metric(key, SPELLED.get(name, words), unit, more)
-    for way, spelled in WAYS.items():
-        if name.endswith(f"_{way}"):
-            what = name.removesuffix(f"_{way}")
-            if what.startswith("recall@"):
-                return Metric(key, f"{spelled} R@{what[7:]}", "share", True)
-            if what == "median_rank":
-                return Metric(key, f"{spelled} median rank", "number", False)
-            return Metric(key, f"{spelled} {what.replace('map@', 'mAP@')}", "share", True)
-    return Metric(key, name.replace("_", " "), "number" if "loss" in name or "rank" in name else "share", "loss" not in name)
+    number = name.startswith(NUMBERS) or "loss" in name
+    return Metric(key, SPELLED.get(name, short(name)), "number" if number else "share", higher(name) and "loss" not in name)
 
 
 def short_name(described: Any) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cliptune.metrics.names import short
 from cliptune.page.numbers import duration
 from cliptune.sweep.cells import told_shots
 from cliptune.sweep.results import Result, Spread, Table, spread, standard_error
@@ -18,7 +19,6 @@ from cliptune.sweep.results import Result, Spread, Table, spread, standard_error
 ZERO_SHOT = "zero_shot"
 ALIKE = 2  # times of training that differ by less than this factor count as one: they are those of one machine and its load
 FEW = 200  # images of validation, of all seeds together, which cannot tell methods apart by accuracy
-NAMES = {"top1": "top-1 accuracy", "mean_per_class": "balanced accuracy"}  # of metrics, in words
 
 
 @dataclass(frozen=True)
@@ -165,14 +165,14 @@ def _by_loss(metric: str, chosen: Candidate, best: Candidate) -> str:
     whose = "its own" if chosen.name == best.name else told_method(best.name)
     beside = "" if chosen.name == best.name else "; its own is the same" if own == first else f"; its own is {own}"
     return (
-        f"its cross-entropy on validation is the lowest ({chosen.loss:.3f}) of all whose {NAMES.get(metric, metric)} there is the best "
+        f"its cross-entropy on validation is the lowest ({chosen.loss:.3f}) of all whose {short(metric)} there is the best "
         f"({whose}, {first}) or within one standard error of it ({best.error:.3f}){beside}"
     )
 
 
 def _by_time(metric: str, chosen: Candidate, best: Candidate, alone: bool) -> str:
     """Why it is the best, or the cheapest of those that are as good."""
-    own = f"its {NAMES.get(metric, metric)} on validation"
+    own = f"its {short(metric)} on validation"
     near = f"within one standard error ({best.error:.3f}) of"
     if chosen.name != best.name:
         less = "costs nothing" if chosen.name == ZERO_SHOT else f"trains in {duration(chosen.seconds)} instead of {duration(best.seconds)}"

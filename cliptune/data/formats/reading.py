@@ -9,7 +9,8 @@ import datasets
 from datasets import DatasetDict
 from datasets.table import CastError
 
-from cliptune.errors import DataError, did_you_mean
+from cliptune.errors import DataError, UnreachableError, did_you_mean
+from cliptune.hub import asked_once
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".ndjson": "json", ".arrow": "arrow"}
 SPLITS = {
@@ -148,18 +149,35 @@ def load(what: str, *arguments: str, **options: object) -> Any:
 
     Raises:
         DataError: it cannot be read.
+        UnreachableError: it is of the hub, was not fetched before, and the hub is not there.
     """
+    if what == "the hub":
+        return _plural(_of_hub(*arguments, **options))
     try:
         loaded = datasets.load_dataset(*arguments, **options)
     except Exception as error:
         line, cause = reason(error)
-        if what == "the hub":
-            near = did_you_mean(arguments[0], ["digits", *entries(Path())])
-            near = near if near.startswith("Did") else ""
-            what = f"{arguments[0]} is no local file or folder, and"
-            raise DataError(f"data path {what} cannot be read from the hub: {line}. {near}".rstrip()) from error
         way = " Save it as UTF-8." if isinstance(cause, UnicodeDecodeError) else ""
         raise DataError(f"data path {what} cannot be read: {line}.{way}") from error
+    return _plural(loaded)
+
+
+def _of_hub(path: str, **options: object) -> Any:
+    """A data set of the hub, which is asked once whether it is there."""
+    with asked_once() as lost:
+        try:
+            return datasets.load_dataset(path, **options)
+        except Exception as error:
+            near = did_you_mean(path, ["digits", *entries(Path())])
+            near = near if near.startswith("Did") else ""
+            what = f"data path {path} is no local file or folder, and"
+            if lost and not near:
+                raise UnreachableError(f"{what} as a data set of the hub it was not fetched before; {lost}. Connect first.") from error
+            raise DataError(f"{what} cannot be read from the hub: {reason(error)[0]}. {near}".rstrip()) from error
+
+
+def _plural(loaded: Any) -> Any:
+    """Splits by name, also where there is one without."""
     if isinstance(loaded, datasets.IterableDataset):
         return datasets.IterableDatasetDict(train=loaded)
     return DatasetDict(train=loaded) if isinstance(loaded, datasets.Dataset) else loaded
