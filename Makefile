@@ -30,6 +30,7 @@ bench: .venv/dev ## the measurements of benchmarks/, as ratios in one run
 	$(BIN)/python benchmarks/frozen_forward.py
 	$(BIN)/python benchmarks/probe_features.py
 	$(BIN)/python benchmarks/few_shot.py
+	$(BIN)/python benchmarks/pooled_block.py
 	$(BIN)/python benchmarks/loss_blocks.py
 	$(BIN)/python benchmarks/chunked_step.py
 	$(BIN)/python benchmarks/retrieval.py

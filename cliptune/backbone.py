@@ -16,6 +16,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cliptune import pooled
 from cliptune import towers as T
 from cliptune.described import Described
 from cliptune.images import colour
@@ -62,6 +63,8 @@ class Backbone(Described, nn.Module):
         self.model = create(source, image_size, patch_dropout, load=weights == "own", tag=checked_tag(source, weights, config))
         if weights not in ("own", "random") and not get_pretrained_cfg(source, weights):
             load_file(self.model, name, Path(weights))
+        for tower in self.towers().values():
+            pooled.install(tower)
         self._shapes = {name: p.shape for name in SCALES if (p := getattr(self.model, name)) is not None}
         for name in self._shapes:  # vectors of one, which FSDP can shard and scalars it cannot
             self._reshape(name, torch.Size([1]))
@@ -94,9 +97,8 @@ class Backbone(Described, nn.Module):
         Returns:
             [N, D], of unit length, float32 under any precision.
         """
-        short = self.causal and tokens.shape[1] < self.model.context_length
         with _attention(tokens.device):
-            rows = _encode_short_text(self.towers()["text"], tokens) if short else self.model.encode_text(tokens)
+            rows = _encode_causal_text(self.towers()["text"], tokens) if self.causal else self.model.encode_text(tokens)
         return F.normalize(rows.float(), dim=-1)
 
     @property
@@ -106,8 +108,7 @@ class Backbone(Described, nn.Module):
 
     def ends(self, tokens: Tensor) -> Tensor:
         """Where each text is pooled, [N], of tokens [N, L]; for causal towers."""
-        places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        return _pooled(self.towers()["text"], places[..., None], tokens)[:, 0]
+        return _ends(self.towers()["text"], tokens)
 
     def encode_packed(self, packs: Packs) -> Tensor:
         """Give the rows of texts that are packed into R rows with up to E ends each, [R * E, D], as `encode_text` gives them."""
@@ -129,6 +130,8 @@ class Backbone(Described, nn.Module):
 
     def restore_shapes(self) -> None:
         """Make `model` a plain open_clip model again, whose scale and bias may be scalars."""
+        for tower in self.towers().values():
+            pooled.remove(tower)
         for name, shape in self._shapes.items():
             self._reshape(name, shape)
 
@@ -178,27 +181,28 @@ def _is_causal(text: nn.Module) -> bool:
     return getattr(text, "attn_mask", None) is not None and pool in ("argmax", "eos") and plain
 
 
-def _encode_short_text(text: Any, tokens: Tensor) -> Tensor:
-    """open_clip's text tower for fewer tokens than the context: positions and mask are cut, all else is the same."""
+def _encode_causal_text(text: Any, tokens: Tensor) -> Tensor:
+    """open_clip's text tower, also for fewer tokens than the context: positions and mask are cut, all else is the same."""
     length = tokens.shape[1]
     dtype = text.transformer.get_cast_dtype()
     x = text.token_embedding(tokens).to(dtype) + text.positional_embedding[:length].to(dtype)  # [N, L, W]
-    x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask[:length, :length]))
-    return _projected(text, _pooled(text, x, tokens))
+    x = pooled.run(text.transformer, x, text.attn_mask[:length, :length], _ends(text, tokens)[:, None])
+    return _projected(text, text.ln_final(x)[:, 0])
 
 
 def _encode_packed_text(text: Any, packs: Packs) -> Tensor:
     """open_clip's text tower for packed texts: positions and mask are theirs, and each text is pooled where it ends."""
     dtype = text.transformer.get_cast_dtype()
     x = text.token_embedding(packs.tokens).to(dtype) + F.embedding(packs.places, text.positional_embedding).to(dtype)  # [R, L, W]
-    x = text.transformer(x, attn_mask=packs.mask(heads_of(text), text.attn_mask.dtype))
-    x = x[torch.arange(len(x), device=x.device)[:, None], packs.ends].flatten(0, 1)  # [R * E, W]
-    return _projected(text, text.ln_final(x))
+    x = pooled.run(text.transformer, x, packs.mask(heads_of(text), text.attn_mask.dtype), packs.ends)  # [R, E, W]
+    return _projected(text, text.ln_final(x.flatten(0, 1)))
 
 
-def _pooled(text: Any, x: Tensor, tokens: Tensor) -> Tensor:
-    """[N, W] of [N, L, W]."""
-    return text_global_pool(x, tokens, _pool_type(text), eos_token_id=getattr(text, "text_eos_id", getattr(text, "eos_id", None)))
+def _ends(text: nn.Module, tokens: Tensor) -> Tensor:
+    """Where each text is pooled, [N]."""
+    places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    eos = getattr(text, "text_eos_id", getattr(text, "eos_id", None))
+    return text_global_pool(places[..., None], tokens, _pool_type(text), eos_token_id=eos)[:, 0]
 
 
 def _projected(text: Any, x: Tensor) -> Tensor:
