@@ -22,17 +22,16 @@ def import_lightning() -> None:
         return
     with _uncollected(), _said_to_be_absent():
         import lightning  # noqa: F401
-    from torchmetrics.utilities import imports, plot
-
-    for flag in vars(imports).values():  # asked again by who asks from here on
+    flags, plot = (importlib.import_module(f"torchmetrics.utilities.{name}") for name in ("imports", "plot"))
+    for flag in vars(flags).values():  # asked again by who asks from here on
         if getattr(flag, "requirement", None) and flag.requirement.startswith(UNUSED) and hasattr(flag, "available"):
             del flag.available
-    plot.matplotlib, plot.plt = _Later("matplotlib"), _Later("matplotlib.pyplot")
+    vars(plot).update(matplotlib=_Later("matplotlib"), plt=_Later("matplotlib.pyplot"))
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Nothing that imports make is garbage: looking for some takes a tenth of their time, and again in all of training."""
+    """Nothing that imports make is garbage: looking for some costs time, then and in all of training."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -46,8 +45,7 @@ def _uncollected() -> Iterator[None]:
 @contextmanager
 def _said_to_be_absent() -> Iterator[None]:
     """Answers that way who asks lightning_utilities whether the unused ones are there."""
-    from lightning_utilities.core import imports
-
+    imports: Any = importlib.import_module("lightning_utilities.core.imports")
     version, find_spec = imports._version, imports.find_spec
 
     def no_version(name: str) -> str:

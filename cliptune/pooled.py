@@ -69,7 +69,7 @@ def remove(tower: nn.Module) -> None:
     inner: Any = getattr(tower, "transformer", None)
     if type(inner) is PooledTransformer:
         inner.resblocks[-1].__class__, inner.__class__ = ResidualAttentionBlock, Transformer
-        vars(inner).pop("first", None)
+        inner.__dict__.pop("first", None)
 
 
 def picked(x: Tensor, places: Tensor | int) -> Tensor:

@@ -136,7 +136,7 @@ def check_there(local: Path, path: str) -> None:
         raise DataError(f"data path {path}: there is no {missing.name} in {missing.parent.resolve()}. {near}".rstrip())
 
 
-def load(what: str, *arguments: str, **options: object) -> Any:
+def load(what: str, *arguments: str, **options: Any) -> Any:
     """`datasets.load_dataset`, whose dozens of kinds of errors become one line.
 
     Args:
@@ -162,7 +162,7 @@ def load(what: str, *arguments: str, **options: object) -> Any:
     return _plural(loaded)
 
 
-def _of_hub(path: str, **options: object) -> Any:
+def _of_hub(path: str, **options: Any) -> Any:
     """A data set of the hub, which is asked once whether it is there."""
     with asked_once() as lost:
         try:
