@@ -1,7 +1,7 @@
 """LoRA's runs of benchmarks/recipes.py, taken back part of the way to zero-shot: how much of the gain stays, and how much of the guards.
 
 `python benchmarks/recipe_blends.py --root DIR` takes the share of what was learned that each run chose on validation (`curve` in its
-summary.json, which neither guards nor test have a say in), scores it on test, and writes blend.json into the run's folder.
+summary.json; the guards have a say by `watch.keep`, test has none), scores it on test, and writes blend.json into the run's folder.
 """
 
 import argparse

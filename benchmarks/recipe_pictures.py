@@ -36,9 +36,13 @@ def draw(folder: str, found: list[dict[str, Any]], file: Path) -> str:
     )
     zero = found[0]["scores"][metric]["zero_shot"][0]
     left.axvline(zero, color=FAINT, linestyle="--", linewidth=1.2, label=f"zero-shot, {zero:.3f}")
-    for place, (_, scores, _) in enumerate(rows):
-        apart = stdev(scores) if len(scores) > 1 else 0.0
-        left.errorbar(mean(scores), place, xerr=apart, color=COLOURS[0], marker="o", markersize=7, capsize=3)
+    for place, (_, scores, _, sure) in enumerate(rows):
+        low, high = (
+            sure if sure and len(scores) == 1 else [mean(scores) + sign * (stdev(scores) if len(scores) > 1 else 0) for sign in (-1, 1)]
+        )
+        left.errorbar(
+            mean(scores), place, xerr=[[mean(scores) - low], [high - mean(scores)]], color=COLOURS[0], marker="o", markersize=7, capsize=3
+        )
         left.annotate(f"{mean(scores):.3f}", (mean(scores), place), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
     guards = list(found[0]["guards"])
     for number, guard in enumerate(guards):
@@ -59,12 +63,12 @@ def draw(folder: str, found: list[dict[str, Any]], file: Path) -> str:
     return f"{folder}: {short(metric)} on test of {len(rows)} recipes against zero-shot, and what each keeps of the guards"
 
 
-def _rows(one: dict[str, Any], metric: str) -> list[tuple[str, list[float], dict[str, float]]]:
-    """A recipe's name, its scores and what it keeps of each guard; and the same of the share of it that is nearer to zero-shot."""
+def _rows(one: dict[str, Any], metric: str) -> list[tuple[str, list[float], dict[str, float], list[float] | None]]:
+    """A recipe's name, its scores, what it keeps of each guard, the interval of its first seed; and so of a share nearer to zero-shot."""
     name = Path(one["recipe"]).name
     kept = {guard: mean(a / z for a, z in zip(g["adapted"], g["zero_shot"], strict=True)) for guard, g in one["guards"].items()}
-    rows = [(name, one["scores"][metric]["adapted"], kept)]
+    rows = [(name, one["scores"][metric]["adapted"], kept, one["interval_of_the_first_seed"])]
     if any(found["share"] < 1 for found in one["blends"]):
         part = {guard: mean(b["guards"][guard]["blend"] / b["guards"][guard]["zero_shot"] for b in one["blends"]) for guard in kept}
-        rows.append((f"{name}, part of it", [b["test"][f"test/{metric}"] for b in one["blends"]], part))
+        rows.append((f"{name}, part of it", [b["test"][f"test/{metric}"] for b in one["blends"]], part, None))
     return rows

@@ -3,7 +3,7 @@
 WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", sec. 3).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import NamedTuple
@@ -90,9 +90,31 @@ def folds(method: Method) -> bool:
     return type(method).fold is not Method.fold
 
 
-def best(curve: Sequence[Point]) -> Point:
-    """The point of the best validation score; of equals the one nearest to zero-shot, which forgets least."""
-    return max(curve, key=lambda point: (point.validation, -point.share))
+def chosen(won: Sequence[float], guards: Iterable[Sequence[float]] = (), keep: float | None = None) -> float:
+    """Pick one of `SHARES`.
+
+    Args:
+        won: the score of each on validation.
+        guards: the scores of each on other data.
+        keep: the least share of zero-shot's score on each guard that may be left.
+
+    Returns:
+        The share of the best score among those that keep enough; of equals the one nearest to zero-shot, which forgets least.
+    """
+    lowest = [(scores, (keep or 0.0) * scores[0]) for scores in guards]
+    allowed = [i for i in range(len(SHARES)) if keep is None or all(scores[i] >= low for scores, low in lowest)]
+    return SHARES[max(allowed, key=lambda i: (won[i], -i))]
+
+
+def checked_keep(keep: float | None, key: str) -> float | None:
+    """Refuse what is not in 0..1.
+
+    Raises:
+        ConfigError: with the rule.
+    """
+    if keep is not None and not 0 <= keep <= 1:
+        raise ConfigError(f"{key} {keep:g} is not in 0..1. It is a share of the guards' zero-shot scores: take 0.9.")
+    return keep
 
 
 def checked_share(blend: float | str | None) -> float | str | None:

@@ -10,6 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch import Tensor
 
+from cliptune.blend import checked_keep
 from cliptune.distributed import world
 from cliptune.errors import ConfigError, TrainingError, did_you_mean
 from cliptune.guards import told
@@ -30,9 +31,11 @@ class Watch:
             of `val/nll`, `val/ece...` and median ranks less is better.
         patience: evaluations without a better one before training stops; null to go on to the end.
         floor: training ends with an error when validation falls below this share of zero-shot; 0 for never.
+        keep: of the blends with zero-shot only those may be chosen that have at least this share of zero-shot's score on each guard;
+            null for no such condition.
     """
 
-    def __init__(self, monitor: str = "val/score", patience: int | None = 10, floor: float = 0.5) -> None:
+    def __init__(self, monitor: str = "val/score", patience: int | None = 10, floor: float = 0.5, keep: float | None = None) -> None:
         if not 0 <= floor <= 1:
             raise ConfigError(f"watch: floor {floor} is not in 0..1. It is a share of zero-shot: take 0.5.")
         if monitor.startswith("test"):
@@ -40,6 +43,7 @@ class Watch:
                 f"watch: monitor {monitor} would choose the model on the test split, whose score would then say nothing. "
                 f"Take val{monitor.removeprefix('test')}."
             )
+        self.keep = checked_keep(keep, "watch: keep")
         self.monitor, self.patience, self.floor = BALANCED if monitor == "balanced" else monitor, patience, floor
 
     @property
@@ -48,7 +52,7 @@ class Watch:
         return self.monitor == BALANCED
 
     def check(self, guarded: bool) -> None:
-        """Refuse to balance against nothing.
+        """Refuse to weigh against nothing.
 
         Raises:
             ConfigError: with the way out.
@@ -56,6 +60,10 @@ class Watch:
         if self.balanced and not guarded:
             raise ConfigError(
                 "watch: monitor balanced weighs validation against guards, and there is none. Set guard: [PATH], or monitor: val/score."
+            )
+        if self.keep is not None and not guarded:
+            raise ConfigError(
+                f"watch: keep {self.keep:g} is a share of guards' scores, and there is none. Set guard: [PATH], or keep: null."
             )
 
     def callbacks(self, folder: str) -> list[Callback]:

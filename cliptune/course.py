@@ -90,7 +90,12 @@ def curve(cli: AdaptCLI) -> dict[str, Any] | None:
     model = AdaptedCLIP(module.backbone, module.method, recipe(module))
     with evaluating(module), cli.trainer.precision_plugin.forward_context():
         found, why = alpha_curve(
-            model, cli.datamodule, module.guards, balanced=cli.watch.balanced, monitor=cli.watch.monitor.removeprefix("val/")
+            model,
+            cli.datamodule,
+            module.guards,
+            balanced=cli.watch.balanced,
+            monitor=cli.watch.monitor.removeprefix("val/"),
+            keep=cli.watch.keep,
         )
     if found is None:
         tell(f"no curve: {why}")

@@ -11,7 +11,7 @@ from typing import Any
 from cliptune.adapted import AdaptedCLIP
 from cliptune.audit import evaluating
 from cliptune.backbone import SCALES
-from cliptune.blend import SHARES, Blend, folds, way_of
+from cliptune.blend import SHARES, Blend, chosen, folds, way_of
 from cliptune.data.images import ImageTextData
 from cliptune.errors import ExportError
 from cliptune.fixed import Fixed, Room
@@ -28,6 +28,7 @@ def alpha_curve(
     images: int = 1000,
     balanced: bool = False,
     monitor: str | None = None,
+    keep: float | None = None,
 ) -> tuple[dict[str, Any] | None, str]:
     """Score the blends of a model with the CLIP that it was; the model is then as it was before.
 
@@ -41,6 +42,7 @@ def alpha_curve(
         balanced: whether the guards have a say in which share is chosen.
         monitor: the metric of validation that chooses, such as `mean_per_class`; the one that stands for all where this is no such
             metric, or one of which less is better.
+        keep: the least share of each guard's zero-shot score that the chosen share may have.
 
     Returns:
         Plain data: `shares` from 0 to 1; `validation`, the score at each of them, and `monitor`, the metric that it is; `guards`, their
@@ -65,13 +67,14 @@ def alpha_curve(
                 found[name].append(said.metrics[metrics[name]] if own else said.score)
     way.set(1.0)
     told: dict[str, Any] = {"shares": list(SHARES), "validation": found.pop("validation"), "monitor": metrics["validation"]}
-    weighed, rule = told["validation"], f"best {told['monitor']} on validation{NEAREST}"
+    weighed, rule = told["validation"], f"best {told['monitor']} on validation"
     if balanced and found:
         kept = [fmean(scores) for scores in zip(*found.values(), strict=True)]
         weighed = [(won + left) / 2 for won, left in zip(told["validation"], kept, strict=True)]
-        rule = f"best mean of {told['monitor']} on validation and the guards' mean score{NEAREST}"
-    chosen = max(SHARES, key=lambda share: (weighed[SHARES.index(share)], -share))
-    return {**told, "guards": found, "images": counts, "chosen": chosen, "rule": rule}, ""
+        rule = f"best mean of {told['monitor']} on validation and the guards' mean score"
+    rule += f", of those that keep {keep:.0%} of each guard" if keep is not None and found else ""
+    share = chosen(weighed, found.values(), keep)
+    return {**told, "guards": found, "images": counts, "chosen": share, "rule": f"{rule}{NEAREST}"}, ""
 
 
 def lines_of(told: dict[str, Any], run: Path, form: str = "open_clip") -> list[str]:
@@ -82,12 +85,12 @@ def lines_of(told: dict[str, Any], run: Path, form: str = "open_clip") -> list[s
         run: the run's folder.
         form: that the model can be exported to.
     """
-    chosen, shares = told["chosen"], told["shares"]
+    share, shares = told["chosen"], told["shares"]
     parts = {f"validation {told['monitor']}": told["validation"], **{f"guard {name}": scores for name, scores in told["guards"].items()}}
-    there = ", ".join(f"{name} {_at(scores, shares, chosen):.4f} ({scores[-1]:.4f} adapted)" for name, scores in parts.items())
-    lines = [f"of {len(shares)} blends of zero-shot and adapted, share {chosen:g} is chosen ({told['rule']}): {there}"]
-    if 0 < chosen < 1:
-        lines.append(f"export it:  cliptune export {run} --format {form} --blend {chosen:g}")
+    there = ", ".join(f"{name} {_at(scores, shares, share):.4f} ({scores[-1]:.4f} adapted)" for name, scores in parts.items())
+    lines = [f"of {len(shares)} blends of zero-shot and adapted, share {share:g} is chosen ({told['rule']}): {there}"]
+    if 0 < share < 1:
+        lines.append(f"export it:  cliptune export {run} --format {form} --blend {share:g}")
     return lines
 
 

@@ -74,6 +74,7 @@ training
   --config scale/ddp            all devices of this machine, as a second config; also scale/fsdp, scale/multinode: docs/scale.md
   --watch.monitor METRIC        that picks the checkpoint: val/score, any val/..., or balanced: validation and guards (val/score)
   --watch.patience N            evaluations without a better one before stopping (10)
+  --watch.keep X                share of the guards' zero-shot scores that the chosen blend must keep (not given)
   --watch.floor X               stop when validation falls below this share of zero-shot (0.5)
   --seeds [1,2,3]               a run for each seed, and mean and spread of their test scores; what has ended is not run again
   --extend N                    N epochs more for the ended run of --ckpt_path, with a schedule of their own
@@ -220,6 +221,7 @@ What differs by more than rounding is not left behind. Beside it lie README.md, 
   --output FOLDER               where to (MODEL-FORMAT in this folder)
   --blend X                     share of what was learned, 0 zero-shot to 1 adapted; auto picks it on the run's validation split
   --guard DATA                  other images with classes or captions: how good it was on them before, and is now
+  --keep X                      with auto: of blends that keep this share of the guard's zero-shot score only (0.9)
   --samples N                   images of the proof, of the run's test split (64)
   --push OWNER/NAME             upload it to the Hugging Face hub; --private for a private model
 

@@ -9,7 +9,7 @@ from adapted_runs import METHODS, adapted_run
 
 import cliptune
 from cliptune import Full, LoRA, PromptTuning
-from cliptune.blend import Blend, Point, best, folded, way_of
+from cliptune.blend import Blend, chosen, folded, way_of
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "pissa", "probe", "plain_probe", "prompts"])
@@ -55,8 +55,14 @@ def test_what_has_no_straight_way_back_is_not_blended(tiny: dict[str, str], tmp_
         Blend(model)
 
 
-def test_of_equal_points_the_one_nearest_to_zero_shot_is_best() -> None:
-    assert best([Point(0.0, 0.5), Point(0.4, 0.8), Point(0.6, 0.8), Point(1.0, 0.7)]).share == 0.4
+def test_of_equal_shares_the_one_nearest_to_zero_shot_is_chosen_of_those_that_keep_enough() -> None:
+    won = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.8, 0.7, 0.8]
+    assert chosen(won) == 0.7
+    photos = [0.5, 0.5, 0.49, 0.48, 0.47, 0.46, 0.45, 0.44, 0.3, 0.2, 0.1]
+    assert chosen(won, [photos]) == 0.7  # they have no say without a condition
+    assert chosen(won, [photos], 0.9) == 0.6  # 0.45 of 0.5
+    assert chosen(won, [photos, [1.0] * 4 + [0.5] * 7], 0.9) == 0.3
+    assert chosen(won, [[0.5] + [0.1] * 10], 0.9) == 0.0
 
 
 @pytest.mark.parametrize("method", ["lora", "pissa", "dora"])

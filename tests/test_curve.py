@@ -85,7 +85,7 @@ def test_the_share_is_chosen_by_validation_or_with_the_guards_where_these_have_a
     data, guards = target(model, table), guarding(model, table)
     won = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.6, 0.6, 0.5, 0.4, 0.3]
     kept = [0.5, 0.5, 0.5, 0.45, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
-    scores = iter([score for pair in zip(won, kept, strict=True) for score in pair] * 2)
+    scores = iter([score for pair in zip(won, kept, strict=True) for score in pair] * 3)
     original = cliptune.fixed.Fixed.score
 
     def scripted(*arguments: Any) -> Any:
@@ -101,6 +101,10 @@ def test_the_share_is_chosen_by_validation_or_with_the_guards_where_these_have_a
     assert balanced is not None
     assert balanced["chosen"] == 0.3  # (0.4 + 0.45) / 2; at 0.5 (0.6 + 0.1) / 2
     assert "mean of top1 on validation and the guards' mean score" in balanced["rule"]
+    keeping, _ = alpha_curve(model, data, guards, images=FEW, keep=0.95)
+    assert keeping is not None
+    assert keeping["chosen"] == 0.2
+    assert keeping["rule"] == "best top1 on validation, of those that keep 95% of each guard; of equals the one nearest to zero-shot"
     monkeypatch.setattr(cliptune.fixed.Fixed, "score", original)
     watched, _ = alpha_curve(model, data, guards, images=FEW, monitor="mean_per_class")
     assert watched is not None

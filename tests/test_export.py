@@ -14,7 +14,7 @@ from small import error_of, run, write_config
 
 import cliptune
 from cliptune import LinearProbe, LoRA
-from cliptune.blend import Blend, Point, best
+from cliptune.blend import Blend, Point, chosen
 from cliptune.export import exporting, proof
 from cliptune.export.base import ROWS
 from cliptune.export.intervals import wilson
@@ -73,7 +73,7 @@ def test_auto_blends_by_the_curve_on_validation(there: Path, capsys: pytest.Capt
     told = json.loads(Path("auto/export.json").read_text(encoding="utf-8"))
     curve = [Point(*point) for point in told["curve"]]
     assert [point.share for point in curve] == [i / 10 for i in range(11)]
-    assert told["share"] == best(curve).share
+    assert told["share"] == chosen([point.validation for point in curve])
     summary = json.loads(Path("runs/adapted/summary.json").read_text(encoding="utf-8"))
     assert curve[0].validation == pytest.approx(summary["zero_shot"]["val/top1"], abs=1e-6)
     assert curve[-1].validation == pytest.approx(summary["best"]["score"], abs=1e-6)
@@ -85,6 +85,21 @@ def test_auto_blends_by_the_curve_on_validation(there: Path, capsys: pytest.Capt
     Blend(model).set(0.5)
     assert half["adapted"] == score(model, data_of(Path("runs/adapted"), model), "test").metrics  # measured, and not the run's
     assert half["adapted"] != whole["adapted"]
+
+
+def test_auto_takes_no_blend_that_keeps_too_little(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "runs/adapted", "--format", "classifier", "--blend", "auto", "--guard", "digits", "--output", "kept"]
+    assert main([*words, "--keep", "1"]) == 0
+    told = json.loads(Path("kept/export.json").read_text(encoding="utf-8"))
+    curve = [Point(*point) for point in told["curve"]]
+    guard = [float(point.guard or 0) for point in curve]
+    assert told["share"] == chosen([point.validation for point in curve], [guard], 1.0)
+    assert guard[int(told["share"] * 10)] >= guard[0]
+    assert f"blend {told['share']:g} is best on validation of those that keep 100% of the guard" in capsys.readouterr().out
+    assert error_of(capsys, *words, "--keep", "1.5").startswith("ConfigError: --keep 1.5 is not in 0..1.")
+    assert error_of(capsys, *words[:4], "--keep", "0.9") == (
+        "ConfigError: --keep 0.9 is for --blend auto with a --guard, of which that much is to be kept. Give both."
+    )
 
 
 def test_what_is_not_equal_leaves_nothing_behind(there: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,6 +289,8 @@ ERRORS = {
         ["--watch.monitor", "balanced"],
         "ConfigError: watch: monitor balanced weighs validation against guards, and there is none.",
     ),
+    "keep": (["--watch.keep", "0.9"], "ConfigError: watch: keep 0.9 is a share of guards' scores, and there is none. Set guard: [PATH]"),
+    "too much": (["--guard", "digits", "--watch.keep", "90"], "ConfigError: watch: keep 90 is not in 0..1. It is a share of"),
 }
 
 

@@ -23,6 +23,7 @@ def export(
     samples: int = 64,
     push: str | None = None,
     private: bool = False,
+    keep: float | None = None,
 ) -> None:
     """Write a model in another library's form, and say what the proof found.
 
@@ -36,6 +37,7 @@ def export(
         samples: images of the proof.
         push: the id of a model on the Hugging Face hub to upload to.
         private: make it private there.
+        keep: the least share of the guard's zero-shot score that `blend auto` may leave.
     """
     if not format:
         raise ConfigError("export needs a form: --format open_clip, transformers, onnx, peft, classifier or torch_export.")
@@ -50,7 +52,7 @@ def export(
         check_push(push)
 
     folder = output or Path(f"{Path(model).name}-{format}")
-    exporting = Export(model, format, folder, blend, precision, guard, samples)
+    exporting = Export(model, format, folder, blend, precision, guard, samples, keep)
     proof = exporting()
     print("\n".join(proof.lines()))
     speed = {key: proof.facts.get(key) for key in ("images_per_second", "torch_images_per_second")}

@@ -46,6 +46,7 @@ class Export:
         precision: of onnx.
         guard: other data with classes or captions, to see what was forgotten.
         samples: images of the proof.
+        keep: the least share of the guard's zero-shot score that a blend may have to be picked.
 
     Raises:
         CliptuneError: before anything is written.
@@ -60,6 +61,7 @@ class Export:
         precision: str = "fp32",
         guard: str | None = None,
         samples: int = 64,
+        keep: float | None = None,
     ) -> None:
         if kind not in FORMATS:
             raise ConfigError(f"--format {kind} is not known. {did_you_mean(kind, FORMATS)}")
@@ -69,7 +71,9 @@ class Export:
             raise ConfigError(f"--samples {samples} is not positive. Take 64.")
         if output.exists():
             raise ConfigError(f"--output {output} exists already. Give another folder, or remove it.")
-        self.blend = B.checked_share(blend)
+        self.blend, self.keep = B.checked_share(blend), B.checked_keep(keep, "--keep")
+        if keep is not None and (blend != "auto" or guard is None):
+            raise ConfigError(f"--keep {keep:g} is for --blend auto with a --guard, of which that much is to be kept. Give both.")
         self.kind, self.output, self.precision, self.count = FORMATS[kind](), output, precision, samples
         self.kind.check_installed()
         self.model = load(path, usual_device())
@@ -138,8 +142,10 @@ class Export:
             for point in self.curve:
                 told = f"blend {point.share:.1f}  validation {point.validation:.4f}"
                 print(told + (f"  guard {point.guard:.4f}" if point.guard is not None else ""))
-            share = B.best(self.curve).share
-            print(f"blend {share:g} is best on validation")
+            guards = [[float(one) for one in kept if one is not None]] if self.guard is not None else []
+            share = B.chosen(found, guards, self.keep)
+            condition = f" of those that keep {self.keep:.0%} of the guard" if self.keep is not None else ""
+            print(f"blend {share:g} is best on validation{condition}")
         way.set(float(share))
         return float(share)
 
