@@ -18,7 +18,11 @@ check: .venv/dev ## lint, format and types
 docs: .venv/dev ## the documentation as a site: site/index.html
 	$(BIN)/mkdocs build --strict
 
-bench: .venv/dev ## the measurements of benchmarks/, as ratios in one run
+bench-%: .venv/bench ## one part: make bench-train_peers is benchmarks/train_peers.py
+	$(BIN)/python benchmarks/$*.py
+	$(BIN)/python benchmarks/page.py
+
+bench: .venv/bench ## the measurements of benchmarks/, as ratios in one run; few_shot_peers, which takes many hours, by itself
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/decoded_cache.py
 	$(BIN)/python benchmarks/transforms.py
@@ -63,3 +67,7 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@ .venv/installed
+
+.venv/bench: .venv/dev
+	$(BIN)/pip install --quiet --editable '.[dev,bench]'
+	touch $@

@@ -25,6 +25,7 @@ from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("cliptune", "torch", "torchvision", "lightning", "open_clip_torch", "pillow", "numpy")
+PEERS = ("peft", "transformers", "onnxruntime", "scikit-learn", "webdataset", "clip-benchmark")
 
 
 @dataclass
@@ -162,6 +163,9 @@ def report(
         figures = [f"{rate:.1f}" for rate in rates] + [f"{value:.3f}" for value in (median(ratios), min(ratios), max(ratios))]
         table.add_row(line.case, *figures, line.goal, *(f"{line.notes[key]:.4g}" if key in line.notes else "" for key in notes))
     Console(width=None if os.isatty(1) else 180).print(table)
+    if not lines and (folder / f"{name}.json").is_file():
+        print(f"nothing was measured: {name}.json stays as it is")
+        return
     found = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
@@ -190,7 +194,7 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Python's and the packages' versions."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *PEERS):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -193,22 +193,31 @@ def blended(one: dict[str, Any], group: tuple[str, ...]) -> str:
 
 
 def kept_of_both(one: dict[str, Any]) -> str:
-    """How much of the gain on test the share has, and what it keeps of the guard that lost most."""
+    """How much of the gain on test the chosen blend has, and what it keeps of the guard that lost most."""
     metric, scores = next(iter(one["scores"].items()))
     before, after = mean(scores["zero_shot"]), mean(scores["adapted"])
-    gain = (mean(found["test"][f"test/{metric}"] for found in one["blends"]) - before) / (after - before)
     kept = {
         guard: mean(found["guards"][guard]["blend"] / found["guards"][guard]["zero_shot"] for found in one["blends"])
         for guard in one["guards"]
     }
     least = min(kept, key=lambda guard: kept[guard])
-    met = "met" if gain >= GAIN and kept[least] >= KEPT else "**missed**"
     shares = " or ".join(sorted({f"{found['share']:g}" for found in one["blends"]}))
-    name = Path(one["recipe"]).name
-    found = (
-        f"The share of `{name}` that validation chose, {shares}, has {gain:.1%} of the gain on test and keeps {kept[least]:.1%} of {least}"
-    )
+    name, low = Path(one["recipe"]).name, _low(one, scores["adapted"])
+    said = f"Of `{name}` fit chose the share {shares}" if shares != "1" else f"Of `{name}` fit chose all"
+    if low <= before:
+        return f"{said}, which keeps {kept[least]:.1%} of {least}; on test no gain can be told from chance, so no share of it either."
+    gain = (mean(found["test"][f"test/{metric}"] for found in one["blends"]) - before) / (after - before)
+    met = "met" if gain >= GAIN and kept[least] >= KEPT else "**missed**"
+    found = f"{said}, which has {gain:.1%} of the gain on test and keeps {kept[least]:.1%} of {least}"
     return f"{found}: the goal, {GAIN:.0%} and {KEPT:.0%} of each guard, is {met}."
+
+
+def _low(one: dict[str, Any], scores: list[float]) -> float:
+    """The lower end of what the score may be."""
+    if len(scores) > 1:
+        return mean(scores) - stdev(scores)
+    interval = one["interval_of_the_first_seed"]
+    return float(interval[0]) if interval else scores[0]
 
 
 def fill(root: Path) -> None:
