@@ -15,6 +15,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLACE = re.compile(r"<!-- results (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 OWN = ("case", "ratio", "goal", "items", "seconds")  # of a line; what else there is are notes
+PROOFS = (
+    "losses apart",
+    "gradients apart",
+    "tensors",
+    "memory goal",
+    "LoRA, MB beyond model",
+    "other, MB beyond model",
+)  # in the file alone
 SHOWN = ("torch", "open_clip_torch", "lightning")
 
 
@@ -33,7 +41,7 @@ def _of(file: Path) -> str:
 
 def table(found: Mapping[str, Any]) -> str:
     """A row for each line: both medians of seconds, the ratio with its spread, the goal, and the notes."""
-    notes = list(dict.fromkeys(key for line in found["lines"] for key in line if key not in OWN))
+    notes = list(dict.fromkeys(key for line in found["lines"] for key in line if key not in (*OWN, *PROOFS)))
     a, b = found["a"], found["b"]
     head = ["", f"{a}, s", f"{b}, s", f"time of {a} / {b}", "least to greatest", "goal", *notes]
     rows = [[*_cells(line), *(_number(line.get(key)) for key in notes)] for line in found["lines"]]
