@@ -120,7 +120,7 @@ class Best(Kept):
 class Floor(Callback):
     """Ends training when validation falls far below zero-shot: the learning rate is wrong, and going on would hide it.
 
-    Refuses at the first evaluation to watch a metric that is not there.
+    Methods that start from nothing, or from random words, may be below it for long, and are let alone. Refuses at the first evaluation to watch a metric that is not there.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -132,7 +132,8 @@ class Floor(Callback):
         known = [name for name in trainer.callback_metrics if name.startswith(("val/", "guard/"))]
         if self.monitor not in known:
             raise ConfigError(f"watch: monitor {self.monitor} is no metric of this data. {did_you_mean(self.monitor, known)}")
-        if trainer.state.fn != "fit" or trainer.sanity_checking or not self.zero_shot:
+        below = isinstance(pl_module, AdaptModule) and not pl_module.method.starts_as_clip  # whose way begins below zero-shot
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not self.zero_shot or below:
             return
         score, images = float(trainer.callback_metrics["val/score"]), _images(pl_module)
         noise = ERRORS * math.sqrt(self.zero_shot * (1 - self.zero_shot) / images)

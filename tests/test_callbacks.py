@@ -16,6 +16,7 @@ import cliptune
 from cliptune.callbacks import Best, Floor, Watch
 from cliptune.data.formats.digits import digits
 from cliptune.errors import TrainingError
+from cliptune.methods.linear_probe import LinearProbe
 from cliptune.module import AdaptModule
 
 LIMITS = [f"--trainer.limit_{name}_batches=2" for name in ("train", "val", "test")]
@@ -103,10 +104,27 @@ def test_a_fall_that_few_images_explain_ends_nothing(images: int, ends: bool) ->
     module = AdaptModule.__new__(AdaptModule)
     L.LightningModule.__init__(module)
     module.evaluated = {"val": {"images": images, "texts": 0}}
+    module.method = LinearProbe()
     trainer: Any = SimpleNamespace(
         callback_metrics={"val/score": torch.tensor(0.0)}, state=SimpleNamespace(fn="fit"), sanity_checking=False, current_epoch=0
     )
     with pytest.raises(TrainingError, match=r"fell to 0\.000, from 0\.100") if ends else nullcontext():
+        floor.on_validation_end(trainer, module)
+
+
+def test_a_probe_from_nothing_may_be_below_zero_shot() -> None:
+    floor = Floor(Watch())
+    floor.zero_shot = 0.5
+    trainer: Any = SimpleNamespace(
+        callback_metrics={"val/score": torch.tensor(0.1)}, state=SimpleNamespace(fn="fit"), sanity_checking=False, current_epoch=0
+    )
+    module = AdaptModule.__new__(AdaptModule)
+    L.LightningModule.__init__(module)
+    module.evaluated = {"val": {"images": 1000, "texts": 0}}
+    module.method = LinearProbe(start="zero")
+    floor.on_validation_end(trainer, module)
+    module.method = LinearProbe()
+    with pytest.raises(TrainingError, match=r"fell to 0\.100, from 0\.500"):
         floor.on_validation_end(trainer, module)
 
 
