@@ -120,7 +120,8 @@ class Best(Kept):
 class Floor(Callback):
     """Ends training when validation falls far below zero-shot: the learning rate is wrong, and going on would hide it.
 
-    Methods that start from nothing, or from random words, may be below it for long, and are let alone. Refuses at the first evaluation to watch a metric that is not there.
+    Methods that start from nothing, or from random words, may be below it for long, and are let alone. Refuses at the first evaluation
+    to watch a metric that is not there.
     """
 
     def __init__(self, watch: Watch) -> None:
