@@ -142,8 +142,8 @@ def write_weights(model: str, folder: Path) -> None:
 
 @cache
 def memory_of(side: Side, job: Job) -> Alone:
-    """Two steps in a process of their own."""
-    return alone(step_of, side, job, 2)
+    """Two steps in a process of their own; of three such, which the allocator leaves a tenth apart, the one in the middle."""
+    return sorted((alone(step_of, side, job, 2) for _ in range(3)), key=lambda run: run.peak)[1]
 
 
 def memory(other: Side, job: Job) -> dict[str, float]:
