@@ -50,7 +50,8 @@ def test_best_is_for_use_and_last_to_go_on_from(config: Path, capsys: pytest.Cap
 
 
 def test_a_nanos_lora_is_less_than_a_megabyte_and_needs_neither_config_nor_data(elsewhere: None) -> None:
-    fitted = run("fit", "--config", "lora", *LIMITS, "--trainer.max_epochs", "1", "--run.pictures", "false", "--trainer.precision", "32-true")
+    words = ["--trainer.max_epochs", "1", "--run.pictures", "false", "--trainer.precision", "32-true"]
+    fitted = run("fit", "--config", "lora", *LIMITS, *words)
     file = Path("runs/lora/checkpoints/best.ckpt")
     assert file.stat().st_size < 1_000_000 < file.with_name("last.ckpt").stat().st_size
     shutil.copy(file, "alone.ckpt")

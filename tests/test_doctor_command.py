@@ -83,7 +83,7 @@ def test_the_data_of_the_shipped_configs_is_no_problem_without_any_file(
         (["--zero-shot=0"], "ConfigError: doctor --zero-shot is 0, but must be a number of images"),
         (["--write", "small.yaml"], "ConfigError: doctor --write small.yaml is the config itself. Give another name, such as fixed.yaml."),
         (["--data.pth", "x"], "ConfigError: there is no key data.pth. Did you mean data.path?"),
-        (["--data.path", "nowhere"], "DataError: "),
+        (["--data.path", "nowhere"], "UnreachableError: data path nowhere is no local file or folder"),
     ],
 )
 def test_a_mistake_is_one_line(config: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: str) -> None:

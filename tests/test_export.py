@@ -96,6 +96,7 @@ def test_auto_takes_no_blend_that_keeps_too_little(there: Path, capsys: pytest.C
     assert told["share"] == chosen([point.validation for point in curve], [guard], 1.0)
     assert guard[int(told["share"] * 10)] >= guard[0]
     assert f"blend {told['share']:g} is best on validation of those that keep 100% of the guard" in capsys.readouterr().out
+    words[-1] = "again"
     assert error_of(capsys, *words, "--keep", "1.5").startswith("ConfigError: --keep 1.5 is not in 0..1.")
     assert error_of(capsys, *words[:4], "--keep", "0.9") == (
         "ConfigError: --keep 0.9 is for --blend auto with a --guard, of which that much is to be kept. Give both."

@@ -56,7 +56,7 @@ def test_every_recipe_runs_offline_with_one_overlay(name: str, monkeypatch: pyte
     found = config(name, f"{folder}/offline")
     assert (found["model"]["backbone"]["name"], found["model"]["backbone"]["pretrained"]) == ("nano", None)
     assert found["data"]["path"].startswith("../shared/data/")
-    assert found["model"]["optimizer"]["init_args"]["lr"] == 1e-4
+    assert found["model"]["optimizer"]["init_args"]["lr"] == (3e-4 if folder == "art/emoji_styles" else 1e-4)
     assert found["model"]["optimizer"]["init_args"]["weight_decay"] == alone["model"]["optimizer"]["init_args"]["weight_decay"]
     assert [guard["path"].split("/")[-2] for guard in found["guard"]] == ["flickr8k", "caltech101"]
     assert found["run"]["name"] == f"{Path(folder).name}-{Path(name).name}"

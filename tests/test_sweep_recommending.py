@@ -93,7 +93,7 @@ def test_of_few_images_the_surest_is_taken() -> None:
         "images for each: too few to tell methods apart by accuracy alone, so cross-entropy chose. On test it scores 0.970"
     )
     single = advice(*[replace(one, losses={"zero_shot": 3.0, "adapted": 0.01}) for one in sure])
-    assert "accuracy on validation is the best (1.000), and no other is within one" in single.sentence  # nothing was left to cross-entropy
+    assert "top-1 on validation is the best (1.000), and no other is within one" in single.sentence  # nothing was left to cross-entropy
     assert "too few to be sure. On test" in single.sentence
     worse = [result("full", 4, seed, 0.5, 0.5, images=12, losses={"adapted": 0.001}) for seed in (1, 2, 3)]
     assert advice(*sure, *cheap, *worse).name == "lora"  # sure and wrong
