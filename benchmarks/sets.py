@@ -47,7 +47,12 @@ SETS: dict[str, dict[str, Any]] = {  # what differs: data, epochs, and methods w
     "covid_cxr": {"path": "covid_cxr", "caption_column": "notes", "label_column": None, "where": {"modality": "X-ray"}},
     "flickr8k": {"path": "flickr8k", "caption_column": "captions", "label_column": None},
     "caltech101": {"path": "caltech101", "label_column": "label", "templates": "a photo of a {}.", "shots_column": "fewshot_list"},
-    "tiny_imagenet": {"path": "tiny_imagenet_32", "label_column": "label", "templates": "a photo of a {}."},
+    "tiny_imagenet": {
+        "path": "tiny_imagenet_32",
+        "label_column": "label",
+        "templates": "a photo of a {}.",
+        "splits": {"train": "train", "test": "validation"},  # nano was pretrained on all of train, so that nothing of it can be test
+    },
 }
 EPOCHS = {"flickr8k": 2, "caltech101": 5, "tiny_imagenet": 5}  # 20 else
 
