@@ -221,7 +221,7 @@ What differs by more than rounding is not left behind. Beside it lie README.md, 
   --output FOLDER               where to (MODEL-FORMAT in this folder)
   --blend X                     share of what was learned, 0 zero-shot to 1 adapted; auto picks it on the run's validation split
   --guard DATA                  other images with classes or captions: how good it was on them before, and is now
-  --keep X                      with auto: of blends that keep this share of the guard's zero-shot score only (0.9)
+  --keep X                      with auto: of blends that keep this share of the guard's zero-shot score only (not given)
   --samples N                   images of the proof, of the run's test split (64)
   --push OWNER/NAME             upload it to the Hugging Face hub; --private for a private model
 

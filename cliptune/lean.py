@@ -1,6 +1,6 @@
 """Imports Lightning without what comes with it by torchmetrics and no command uses: scipy.signal for audio, matplotlib for its plots.
 
-Both would be a quarter of the way to the first training step (`python benchmarks/start.py`). A metric's `plot()` still draws: matplotlib
+Both are a fifth of all imports, 1.1 of 5.4 s (`python -X importtime`). A metric's `plot()` still draws: matplotlib
 is imported when it is asked for.
 """
 

@@ -7,6 +7,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for tiny models a second thread costs mor
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from huggingface_hub import constants
 from pair import Pair
 from PIL import Image
 from safetensors.torch import save_file
@@ -23,6 +25,7 @@ from small import write_config
 from timm.models import register_model
 from timm.models.eva import Eva
 
+from cliptune import hub
 from cliptune.backbone import Backbone
 from cliptune.methods.base import ClassTexts
 
@@ -106,6 +109,18 @@ class Code:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.folder),)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
+    """A machine without network or anything fetched before; gives the seconds that were waited for it."""
+    found: list[float] = []
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    for switch in (constants, datasets.config):
+        monkeypatch.setattr(switch, "HF_HUB_OFFLINE", False)  # set above, under which nothing is waited for
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found
 
 
 @pytest.fixture(scope="session")

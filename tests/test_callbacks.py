@@ -13,7 +13,7 @@ import torch
 from small import error_of, plain, run
 
 import cliptune
-from cliptune.callbacks import Best, Floor, Watch
+from cliptune.callbacks import Best, Clock, Floor, Lines, Watch
 from cliptune.data.formats.digits import digits
 from cliptune.errors import TrainingError
 from cliptune.methods.linear_probe import LinearProbe
@@ -127,6 +127,22 @@ def test_a_probe_from_nothing_may_be_below_zero_shot() -> None:
     module.method = LinearProbe()
     with pytest.raises(TrainingError, match=r"fell to 0\.100, from 0\.500"):
         floor.on_validation_end(trainer, module)
+
+
+def test_a_line_names_its_metric_and_the_one_that_chooses(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"val/score": torch.tensor(0.5), "val/top1": torch.tensor(0.5), "val/mean_per_class": torch.tensor(0.25)}
+    state = {"state": SimpleNamespace(fn="fit"), "sanity_checking": False, "current_epoch": 0, "max_epochs": 2, "is_global_zero": True}
+    trainer: Any = SimpleNamespace(callback_metrics=metrics, **state)
+    module: Any = object()
+    for monitor, expected in (
+        ("val/score", "validation top-1 0.5000  0 images/s"),
+        ("val/mean_per_class", "top-1 0.5000  balanced accuracy 0.2500"),
+    ):
+        Lines(Clock(), Floor(Watch(monitor))).on_validation_end(trainer, module)
+        assert expected in capsys.readouterr().out
+    del metrics["val/top1"]
+    Lines(Clock(), Floor(Watch())).on_validation_end(trainer, module)
+    assert "validation mean recall 0.5000" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

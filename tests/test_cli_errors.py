@@ -24,6 +24,7 @@ CONFIGS = {
     "data_path": ("data: {path: ./nothing.parquet}", ["there is no nothing.parquet"]),
     "template": ("data: {templates: a photo}", ["no {} for the class name"]),
     "floor": ("watch: {floor: 2}", ["watch: floor 2", "share of zero-shot"]),
+    "keep": ("watch: {keep: 90}", ["watch: keep 90 is not in 0..1", "share of the guards' zero-shot scores"]),
     "seeds": ("seeds: [1, 1]", ["seeds [1, 1] names 1 twice"]),
     "test_monitor": ("watch: {monitor: test/top1}", ["monitor test/top1 would choose the model on the test split", "Take val/top1."]),
     "batch": ("data: {batch_size: 5000}", ["batch_size 5000", "training rows"]),

@@ -1,11 +1,9 @@
 """`cliptune init`: what it sees of somebody's images, and that the config it writes is one that fit takes."""
 
 import logging
-import time
 from itertools import count
 from pathlib import Path
 
-import datasets
 import pytest
 import yaml
 from conftest import pixels
@@ -19,16 +17,7 @@ from cliptune.main import main
 REACHABLE = hub.reachable
 
 
-@pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
-    """A machine without network or anything fetched before; gives the seconds that were waited for it."""
-    found: list[float] = []
-    monkeypatch.setattr(hub, "reachable", lambda: False)
-    for switch in (constants, datasets.config):
-        monkeypatch.setattr(switch, "HF_HUB_OFFLINE", False)  # conftest's, under which nothing is waited for
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(time, "sleep", found.append)
-    return found
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """What is told where something is wanted of the hub, and the hub is not there."""
 
-import time
 from pathlib import Path
 
-import datasets
 import pytest
 from huggingface_hub import constants
 
-from cliptune import hub
 from cliptune.main import main
 from cliptune.shipped import offline_overlay
 
@@ -17,16 +14,7 @@ WEIGHTS = (
 )
 
 
-@pytest.fixture
-def waits(elsewhere: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
-    """A machine without network or anything fetched before; gives the seconds that were waited for it."""
-    found: list[float] = []
-    monkeypatch.setattr(hub, "reachable", lambda: False)
-    for switch in (constants, datasets.config):
-        monkeypatch.setattr(switch, "HF_HUB_OFFLINE", False)  # conftest's, under which nothing is waited for
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(time, "sleep", found.append)
-    return found
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.mark.parametrize("command", ["fit", "doctor"])
