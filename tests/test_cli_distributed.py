@@ -92,7 +92,7 @@ def guard(table: Path) -> str:
 def runs(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fit in one process, and with half the batch, in chunks, in two."""
     folder = tmp_path_factory.mktemp("runs")
-    more = ["--data.swaps", "1", "--trainer.gradient_clip_val", "1", "--guard", guard(table)]
+    more = ["--data.swaps", "1", "--trainer.gradient_clip_val", "1", "--guard", guard(table), "--watch.keep", "0.5"]
     one = fit(table, folder, "one", "--data.batch_size", "8", *more)
     assert one.returncode == 0, one.stderr
     assert "global batch 8 = 1 device, 7 negatives each" in one.stdout
@@ -114,6 +114,7 @@ def test_two_processes_have_the_metrics_of_one_with_the_doubled_batch(runs: Path
         assert two["guard"]["held"][state] == pytest.approx(one["guard"]["held"][state], abs=1e-6)
     assert (two["guard"]["held"]["images"], two["guard"]["held"]["texts"]) == (COUNTS["validation"], COUNTS["validation"] + 3)
     assert two["guard"]["held"]["adapted"]["top1"] == pytest.approx(two["adapted"]["val/top1"], abs=1e-6)  # the same images
+    assert "of those that keep 50% of each guard" in one["curve"]["rule"]
     assert two["curve"]["guards"]["held"] == pytest.approx(one["curve"]["guards"]["held"], abs=1e-6)
 
 
