@@ -286,10 +286,7 @@ ERRORS = {
     "gone": (["--guard", "./gone.csv"], "DataError: guard gone: data path ./gone.csv: there is no gone.csv"),
     "list": (["--guard", "[digits, ./gone.csv]"], "ConfigError: guard digits: digits is what the run is adapted to"),
     "key": (["--guard", "{path: a, imags: 3}"], "ConfigError: guard: there is no key imags. Did you mean images?"),
-    "balanced": (
-        ["--watch.monitor", "balanced"],
-        "ConfigError: watch: monitor balanced weighs validation against guards, and there is none.",
-    ),
+    "balanced": (["--watch.monitor", "balanced"], "ConfigError: watch: monitor balanced weighs validation against guards, and there is"),
     "keep": (["--watch.keep", "0.9"], "ConfigError: watch: keep 0.9 is a share of guards' scores, and there is none. Set guard: [PATH]"),
 }
 
