@@ -3,9 +3,10 @@
 WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", sec. 3).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from cliptune.methods.base import Method
 from cliptune.methods.full import Full
 
 SHARES = tuple(i / 10 for i in range(11))  # of the curve, as Wortsman et al. draw it
+PARTS = 4  # of the step between two of them, where what must be kept ends in it
 
 
 class Point(NamedTuple):
@@ -24,7 +26,7 @@ class Point(NamedTuple):
 
     share: float
     validation: float  # the score on the run's validation split
-    guard: float | None = None  # and on the other data, where one was given
+    guards: tuple[float, ...] = ()  # and on other data
 
 
 class Blend:
@@ -49,10 +51,9 @@ class Blend:
         for name, value in self._tensors().items():
             value.copy_(torch.lerp(self.before[name].to(value), self.adapted[name], share))
 
-    @property
-    def states(self) -> list[Callable[[], None]]:
-        """Puts the model into each blend of the curve."""
-        return [partial(self.set, share) for share in SHARES]
+    def states(self, shares: Sequence[float]) -> list[Callable[[], None]]:
+        """Puts the model into each of these blends."""
+        return [partial(self.set, share) for share in shares]
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         parts = {"backbone": self.model.backbone.state_dict(), "method": self.model.method.state_dict()}
@@ -90,20 +91,49 @@ def folds(method: Method) -> bool:
     return type(method).fold is not Method.fold
 
 
-def chosen(won: Sequence[float], guards: Iterable[Sequence[float]] = (), keep: float | None = None) -> float:
-    """Pick one of `SHARES`.
+def explored(
+    measure: Callable[[Sequence[float]], list[Point]], keep: float | None = None, balanced: bool = False
+) -> tuple[list[Point], float]:
+    """Measure the blends of `SHARES`, and choose one; where `keep` ends between two of them, those between are measured too.
 
     Args:
-        won: the score of each on validation.
-        guards: the scores of each on other data.
+        measure: gives the point of each share.
+        keep: as in `chosen`.
+        balanced: as in `chosen`.
+
+    Returns:
+        The points in order of share, and the share that is chosen.
+    """
+    points = measure(SHARES)
+    share = chosen(points, keep, balanced)
+    if keep is not None and share < chosen(points, None, balanced):
+        low, high = (points[SHARES.index(share) + i] for i in (0, 1))
+        if not _keeps(high, points[0], keep):
+            step = (high.share - low.share) / PARTS
+            points = sorted([*points, *measure([round(low.share + i * step, 3) for i in range(1, PARTS)])])
+            share = chosen(points, keep, balanced)
+    return points, share
+
+
+def chosen(points: Sequence[Point], keep: float | None = None, balanced: bool = False) -> float:
+    """Pick a share.
+
+    Args:
+        points: in order of share, zero-shot first.
         keep: the least share of zero-shot's score on each guard that may be left.
+        balanced: whether the guards' mean counts as much as validation.
 
     Returns:
         The share of the best score among those that keep enough; of equals the one nearest to zero-shot, which forgets least.
     """
-    lowest = [(scores, (keep or 0.0) * scores[0]) for scores in guards]
-    allowed = [i for i in range(len(SHARES)) if keep is None or all(scores[i] >= low for scores, low in lowest)]
-    return SHARES[max(allowed, key=lambda i: (won[i], -i))]
+    allowed = [point for point in points if keep is None or _keeps(point, points[0], keep)]
+    return max(
+        allowed, key=lambda one: (one.validation + fmean(one.guards) if balanced and one.guards else one.validation, -one.share)
+    ).share
+
+
+def _keeps(point: Point, zero_shot: Point, keep: float) -> bool:
+    return all(score >= keep * before for score, before in zip(point.guards, zero_shot.guards, strict=True))
 
 
 def checked_keep(keep: float | None, key: str) -> float | None:

@@ -5,13 +5,12 @@ WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", sec. 3)
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from cliptune.adapted import AdaptedCLIP
 from cliptune.audit import evaluating
 from cliptune.backbone import SCALES
-from cliptune.blend import SHARES, Blend, chosen, folds, way_of
+from cliptune.blend import Blend, Point, explored, folds, way_of
 from cliptune.data.images import ImageTextData
 from cliptune.errors import ExportError
 from cliptune.fixed import Fixed, Room
@@ -45,8 +44,9 @@ def alpha_curve(
         keep: the least share of each guard's zero-shot score that the chosen share may have.
 
     Returns:
-        Plain data: `shares` from 0 to 1; `validation`, the score at each of them, and `monitor`, the metric that it is; `guards`, their
-        scores by name; `images` that were scored, by name; `chosen`, a share, by the `rule`. Or None, and why there is no such curve.
+        Plain data: `shares` from 0 to 1, more of them where `keep` ends; `validation`, the score at each, and `monitor`, the metric that
+        it is; `guards`, their scores by name; `images` that were scored, by name; `chosen`, a share, by the `rule`. Or None, and why
+        there is no such curve.
     """
     try:
         way = way_of(model)
@@ -54,27 +54,39 @@ def alpha_curve(
         return None, str(error).removesuffix(" Leave --blend out.")
     fixed = {"validation": Fixed(data, ("validation",), images, Room(), "validation"), **(guards.fixed if guards else {})}
     still = _still(way)
-    found: dict[str, list[float]] = {name: [] for name in fixed}
     metrics, counts = {}, {}
-    with evaluating(way.model.backbone):
-        for put in way.states:
-            put()
+
+    def measure(shares: Sequence[float]) -> list[Point]:
+        points = []
+        for share in shares:
+            way.set(share)
+            found = {}
             for name, one in fixed.items():
                 known = {*still, "classes"} if "text" in still and not speaks_of(way.model.method, one.classes.names) else still
                 said = one.score(way.model.backbone, way.model.method, known)
                 own = name == "validation" and monitor in said.metrics and higher(str(monitor))
                 metrics[name], counts[name] = str(monitor) if own else said.metric, said.images
-                found[name].append(said.metrics[metrics[name]] if own else said.score)
+                found[name] = said.metrics[metrics[name]] if own else said.score
+            points.append(Point(share, found.pop("validation"), tuple(found.values())))
+        return points
+
+    with evaluating(way.model.backbone):
+        points, share = explored(measure, keep, balanced)
     way.set(1.0)
-    told: dict[str, Any] = {"shares": list(SHARES), "validation": found.pop("validation"), "monitor": metrics["validation"]}
-    weighed, rule = told["validation"], f"best {told['monitor']} on validation"
-    if balanced and found:
-        kept = [fmean(scores) for scores in zip(*found.values(), strict=True)]
-        weighed = [(won + left) / 2 for won, left in zip(told["validation"], kept, strict=True)]
-        rule = f"best mean of {told['monitor']} on validation and the guards' mean score"
-    rule += f", of those that keep {keep:.0%} of each guard" if keep is not None and found else ""
-    share = chosen(weighed, found.values(), keep)
-    return {**told, "guards": found, "images": counts, "chosen": share, "rule": f"{rule}{NEAREST}"}, ""
+    names = [name for name in fixed if name != "validation"]
+    rule = f"best {metrics['validation']} on validation"
+    if balanced and names:
+        rule = f"best mean of {metrics['validation']} on validation and the guards' mean score"
+    rule += f", of those that keep {keep:.0%} of each guard" if keep is not None and names else ""
+    return {
+        "shares": [point.share for point in points],
+        "validation": [point.validation for point in points],
+        "monitor": metrics["validation"],
+        "guards": {name: [point.guards[i] for point in points] for i, name in enumerate(names)},
+        "images": counts,
+        "chosen": share,
+        "rule": f"{rule}{NEAREST}",
+    }, ""
 
 
 def lines_of(told: dict[str, Any], run: Path, form: str = "open_clip") -> list[str]:

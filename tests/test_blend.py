@@ -1,5 +1,6 @@
 """Between zero-shot and adapted: what a share of what was learned is, for every method that has a straight way back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from adapted_runs import METHODS, adapted_run
 
 import cliptune
 from cliptune import Full, LoRA, PromptTuning
-from cliptune.blend import Blend, chosen, folded, way_of
+from cliptune.blend import SHARES, Blend, Point, chosen, explored, folded, way_of
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "pissa", "probe", "plain_probe", "prompts"])
@@ -55,14 +56,35 @@ def test_what_has_no_straight_way_back_is_not_blended(tiny: dict[str, str], tmp_
         Blend(model)
 
 
+def points(won: list[float], *guards: list[float]) -> list[Point]:
+    return [Point(*one) for one in zip(SHARES, won, zip(*guards, strict=True) if guards else [()] * len(won), strict=True)]
+
+
 def test_of_equal_shares_the_one_nearest_to_zero_shot_is_chosen_of_those_that_keep_enough() -> None:
     won = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.8, 0.7, 0.8]
-    assert chosen(won) == 0.7
+    assert chosen(points(won)) == 0.7
     photos = [0.5, 0.5, 0.49, 0.48, 0.47, 0.46, 0.45, 0.44, 0.3, 0.2, 0.1]
-    assert chosen(won, [photos]) == 0.7  # they have no say without a condition
-    assert chosen(won, [photos], 0.9) == 0.6  # 0.45 of 0.5
-    assert chosen(won, [photos, [1.0] * 4 + [0.5] * 7], 0.9) == 0.3
-    assert chosen(won, [[0.5] + [0.1] * 10], 0.9) == 0.0
+    assert chosen(points(won, photos)) == 0.7  # they have no say without a condition
+    assert chosen(points(won, photos), 0.9) == 0.6  # 0.45 of 0.5
+    assert chosen(points(won, photos, [1.0] * 4 + [0.5] * 7), 0.9) == 0.3
+    assert chosen(points(won, [0.5] + [0.1] * 10), 0.9) == 0.0
+
+
+def test_where_what_is_kept_ends_between_two_shares_those_between_are_measured_too() -> None:
+    asked: list[list[float]] = []
+
+    def measure(shares: Sequence[float]) -> list[Point]:
+        asked.append(list(shares))
+        return [Point(share, share, (1 - 0.16 * share,)) for share in shares]  # 0.9 of the guard at 0.625
+
+    found, share = explored(measure, 0.9)
+    assert asked == [list(SHARES), [0.625, 0.65, 0.675]]
+    assert [point.share for point in found] == [*SHARES[:7], 0.625, 0.65, 0.675, *SHARES[7:]]
+    assert share == 0.625
+    asked.clear()
+    assert explored(measure)[1] == 1.0
+    assert explored(measure, 0.5)[1] == 1.0  # all keep that much
+    assert asked == [list(SHARES)] * 2
 
 
 @pytest.mark.parametrize("method", ["lora", "pissa", "dora"])

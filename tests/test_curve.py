@@ -85,7 +85,8 @@ def test_the_share_is_chosen_by_validation_or_with_the_guards_where_these_have_a
     data, guards = target(model, table), guarding(model, table)
     won = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.6, 0.6, 0.5, 0.4, 0.3]
     kept = [0.5, 0.5, 0.5, 0.45, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]
-    scores = iter([score for pair in zip(won, kept, strict=True) for score in pair] * 3)
+    between = [0.35, 0.5, 0.36, 0.5, 0.37, 0.4]  # 0.225, 0.25 and 0.275
+    scores = iter([score for pair in zip(won, kept, strict=True) for score in pair] * 3 + between)
     original = cliptune.fixed.Fixed.score
 
     def scripted(*arguments: Any) -> Any:
@@ -103,7 +104,10 @@ def test_the_share_is_chosen_by_validation_or_with_the_guards_where_these_have_a
     assert "mean of top1 on validation and the guards' mean score" in balanced["rule"]
     keeping, _ = alpha_curve(model, data, guards, images=FEW, keep=0.95)
     assert keeping is not None
-    assert keeping["chosen"] == 0.2
+    assert keeping["chosen"] == 0.25
+    assert keeping["shares"][2:7] == [0.2, 0.225, 0.25, 0.275, 0.3]
+    assert keeping["validation"][2:7] == [0.3, 0.35, 0.36, 0.37, 0.4]
+    assert keeping["guards"]["kinds"][2:7] == [0.5, 0.5, 0.5, 0.4, 0.45]
     assert keeping["rule"] == "best top1 on validation, of those that keep 95% of each guard; of equals the one nearest to zero-shot"
     monkeypatch.setattr(cliptune.fixed.Fixed, "score", original)
     watched, _ = alpha_curve(model, data, guards, images=FEW, monitor="mean_per_class")

@@ -71,9 +71,9 @@ def test_auto_blends_by_the_curve_on_validation(there: Path, capsys: pytest.Capt
     assert main(["export", "runs/adapted", "--format", "classifier", "--output", "half", "--blend", "0.5"]) == 0
     assert main(["export", "runs/adapted", "--format", "open_clip", "--output", "auto", "--blend", "auto", "--guard", "digits"]) == 0
     told = json.loads(Path("auto/export.json").read_text(encoding="utf-8"))
-    curve = [Point(*point) for point in told["curve"]]
+    curve = [Point(share, won, (guard,)) for share, won, guard in told["curve"]]
     assert [point.share for point in curve] == [i / 10 for i in range(11)]
-    assert told["share"] == chosen([point.validation for point in curve])
+    assert told["share"] == chosen(curve)
     summary = json.loads(Path("runs/adapted/summary.json").read_text(encoding="utf-8"))
     assert curve[0].validation == pytest.approx(summary["zero_shot"]["val/top1"], abs=1e-6)
     assert curve[-1].validation == pytest.approx(summary["best"]["score"], abs=1e-6)
@@ -91,10 +91,9 @@ def test_auto_takes_no_blend_that_keeps_too_little(there: Path, capsys: pytest.C
     words = ["export", "runs/adapted", "--format", "classifier", "--blend", "auto", "--guard", "digits", "--output", "kept"]
     assert main([*words, "--keep", "1"]) == 0
     told = json.loads(Path("kept/export.json").read_text(encoding="utf-8"))
-    curve = [Point(*point) for point in told["curve"]]
-    guard = [float(point.guard or 0) for point in curve]
-    assert told["share"] == chosen([point.validation for point in curve], [guard], 1.0)
-    assert guard[int(told["share"] * 10)] >= guard[0]
+    curve = {share: Point(share, won, (guard,)) for share, won, guard in told["curve"]}
+    assert told["share"] == chosen([*curve.values()], 1.0)
+    assert curve[told["share"]].guards >= curve[0.0].guards
     assert f"blend {told['share']:g} is best on validation of those that keep 100% of the guard" in capsys.readouterr().out
     words[-1] = "again"
     assert error_of(capsys, *words, "--keep", "1.5").startswith("ConfigError: --keep 1.5 is not in 0..1.")

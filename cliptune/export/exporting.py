@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 import cliptune
-from cliptune import blend as B
 from cliptune.adapted import AdaptedCLIP
-from cliptune.blend import folded
+from cliptune.blend import Blend, Point, checked_keep, checked_share, folded
 from cliptune.data.images import ImageTextData
 from cliptune.errors import CheckpointError, ConfigError, DataError, ExportError, did_you_mean
 from cliptune.export.base import Format
+from cliptune.export.blending import draw_curve, pick
 from cliptune.export.card import Facts, write_card
 from cliptune.export.classifier import Classifier
 from cliptune.export.onnx import Onnx
@@ -28,7 +28,7 @@ from cliptune.export.samples import Samples, of_data, of_digits
 from cliptune.export.torch_export import TorchExport
 from cliptune.export.transformers import Transformers
 from cliptune.loading import RECIPE_FILE, load, untouched_of, usual_device
-from cliptune.rescore import data_of, other_data, score, scores
+from cliptune.rescore import data_of, other_data, score
 from cliptune.summary import read_summary
 
 FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (OpenClip, Transformers, Onnx, Peft, Classifier, TorchExport)}
@@ -71,7 +71,7 @@ class Export:
             raise ConfigError(f"--samples {samples} is not positive. Take 64.")
         if output.exists():
             raise ConfigError(f"--output {output} exists already. Give another folder, or remove it.")
-        self.blend, self.keep = B.checked_share(blend), B.checked_keep(keep, "--keep")
+        self.blend, self.keep = checked_share(blend), checked_keep(keep, "--keep")
         if keep is not None and (blend != "auto" or guard is None):
             raise ConfigError(f"--keep {keep:g} is for --blend auto with a --guard, of which that much is to be kept. Give both.")
         self.kind, self.output, self.precision, self.count = FORMATS[kind](), output, precision, samples
@@ -84,7 +84,7 @@ class Export:
         self.data, self.why = self._find_data()
         self.guard = other_data(guard, self.model) if guard else None
         self.guard_path = guard or ""
-        self.curve: list[B.Point] = []
+        self.curve: list[Point] = []
 
     def _find_data(self) -> tuple[ImageTextData | None, str]:
         """The run's data, or why it is not at hand."""
@@ -101,7 +101,7 @@ class Export:
         Raises:
             ExportError: the other library does not say the same; nothing is left.
         """
-        share = self._choose_share()
+        share = self._blended()
         images = self.data if self.data is not None and not self.data.vectors else None
         why = self.why or "the run's data holds rows, not images"
         samples = of_data(self.model, images, self.count) if images is not None else of_digits(self.model, self.count, why)
@@ -124,30 +124,17 @@ class Export:
             self._write_facts(draft, facts, proof)
         return proof
 
-    def _choose_share(self) -> float:
+    def _blended(self) -> float:
         """Blend, and give the share that counts."""
         if self.blend is None:
             return 1.0
-        way = B.Blend(self.model)
-        share = self.blend
-        if share == "auto":
+        way, share = Blend(self.model), self.blend
+        if not isinstance(share, float):
             if self.data is None:
                 raise DataError(f"--blend auto picks on validation, and {self.why}. Give a number: --blend 0.5")
-            print(f"scoring {len(B.SHARES)} blends ...", flush=True)
-            kept: list[float | None] = [None] * len(B.SHARES)
-            if self.guard is not None:
-                kept = [one.score for one in scores(self.model, self.guard, "test", way.states)]
-            found = [one.score for one in scores(self.model, self.data, "validation", way.states)]
-            self.curve = [B.Point(*point) for point in zip(B.SHARES, found, kept, strict=True)]
-            for point in self.curve:
-                told = f"blend {point.share:.1f}  validation {point.validation:.4f}"
-                print(told + (f"  guard {point.guard:.4f}" if point.guard is not None else ""))
-            guards = [[float(one) for one in kept if one is not None]] if self.guard is not None else []
-            share = B.chosen(found, guards, self.keep)
-            condition = f" of those that keep {self.keep:.0%} of the guard" if self.keep is not None else ""
-            print(f"blend {share:g} is best on validation{condition}")
-        way.set(float(share))
-        return float(share)
+            self.curve, share = pick(self.model, way, self.data, self.guard, self.keep)
+        way.set(share)
+        return share
 
     def _facts(self, share: float, samples: Samples) -> Facts:
         """All that the card tells, measured where that is possible."""
@@ -171,7 +158,7 @@ class Export:
             scores = [score(model, self.guard, "test") for model in (start, self.model)]
             guard = {"path": self.guard_path, "before": scores[0].metrics, "after": scores[1].metrics, "evaluated": scores[0].evaluated}
         name = self.run.name if self.run is not None else self.output.name
-        curve = [(point.share, point.validation, point.guard) for point in self.curve]
+        curve = [(point.share, point.validation, point.guards[0] if point.guards else None) for point in self.curve]
         return Facts(
             name,
             self.kind.name,
@@ -196,15 +183,8 @@ class Export:
             return {}, ["The run has not ended, so its metrics are not known."]
 
     def _draw(self, share: float, file: Path) -> None:
-        from cliptune.pictures import draw_blends
-
-        series = {f"validation, {self._monitored()}": [point.validation for point in self.curve]}
-        if self.guard is not None:
-            series[f"guard, {Path(self.guard_path).name}"] = [float(point.guard or 0) for point in self.curve]
-        draw_blends(B.SHARES, series, {f"exported: {share:g}": share}, file)
-
-    def _monitored(self) -> str:
-        return "top-1" if self.data is not None and self.data.class_names else "mean recall"
+        metric = "top-1" if self.data is not None and self.data.class_names else "mean recall"
+        draw_curve(self.curve, share, f"validation, {metric}", f"guard, {Path(self.guard_path).name}", file)
 
     def _write_facts(self, draft: Path, facts: Facts, proof: Proof) -> None:
         told = asdict(facts)
