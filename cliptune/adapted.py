@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cliptune.attention import fused
 from cliptune.backbone import Backbone
 from cliptune.data.texts.templates import TEMPLATE, read_templates, shared_templates
 from cliptune.errors import ConfigError, DataError
 from cliptune.images import SUFFIXES
 from cliptune.index import Index
 from cliptune.methods.base import ClassRows, ClassTexts, Method
+from cliptune.towers import OUTSIDE_TEXT
 
 ImageLike = str | Path | bytes | Image.Image | Tensor
 
@@ -62,14 +65,31 @@ class AdaptedCLIP:
         self.class_names: list[str] = list(about["class_names"])
         self.class_texts: list[list[str]] = [list(texts) for texts in about["class_texts"]]
         self.batch_size = batch_size
-        self._turn = threading.RLock()  # some methods hang hooks into the towers while they run
+        self._half = False
+        self._lock = threading.RLock()  # some methods hang hooks into the towers while they run
 
     def to(self, device: str | torch.device) -> AdaptedCLIP:
         """Move to a device."""
-        with self._turn:
+        with self._lock:
             self.backbone.to(device)
             self.method.to(device)
         return self
+
+    @contextmanager
+    def in_precision(self, precision: str) -> Iterator[None]:
+        """While it lasts, the towers multiply in a precision: `bf16-mixed`, in bfloat16; or `32-true`, as else. Other threads wait."""
+        towers = self.backbone.towers()
+        with self._lock, fused(towers["image"]), fused(towers["text"], OUTSIDE_TEXT):
+            before, self._half = self._half, precision == "bf16-mixed"
+            try:
+                yield
+            finally:
+                self._half = before
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._lock, torch.autocast(self.device.type, torch.bfloat16) if self._half else nullcontext():
+            yield
 
     def fingerprint(self) -> str:
         """Identify the model: the backbone's weights, and all that the method learned."""
@@ -118,7 +138,7 @@ class AdaptedCLIP:
         Returns:
             [B, D], of unit length, on the CPU.
         """
-        with self._turn:
+        with self._turn():
             return self.method.image_rows(self.backbone, pixels.to(self.device)).cpu()
 
     @torch.no_grad()
@@ -128,7 +148,7 @@ class AdaptedCLIP:
         rows = []
         for i in range(0, len(listed), self.batch_size):
             tokens = self.backbone.preprocess.tokenize(listed[i : i + self.batch_size])
-            with self._turn:
+            with self._turn():
                 rows.append(self.method.text_rows(self.backbone, tokens.to(self.device)).cpu())
         return torch.cat(rows) if rows else torch.empty(0, self.backbone.config["embed_dim"])
 
@@ -159,7 +179,7 @@ class AdaptedCLIP:
     ) -> tuple[list[str], ClassRows]:
         """The names and rows of classes, to compare many images with; arguments and errors as for `classify`."""
         names, texts = self._classes(class_names, templates)
-        with self._turn:
+        with self._turn():
             return names, self.method.class_rows(self.backbone, ClassTexts(names, texts, self.backbone.preprocess))
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ ResNets pass by their Linears' forward. Stand-ins for all three share the origin
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -185,8 +185,9 @@ def fused(tower: nn.Module, skip: str | tuple[str, ...] = ()) -> Iterator[None]:
     if any(isinstance(module, (SplitAttention, JoinedProjections)) for module in tower.modules()):
         yield  # an adapter's, who needs it so
         return
-    split(tower, skip)
     try:
+        with suppress(ConfigError):  # one that is not known stays as it is, and those after it
+            split(tower, skip)
         yield
     finally:
         fold(tower)

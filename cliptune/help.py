@@ -124,6 +124,7 @@ Writes the class and its probability for each image, or its row. What was cut of
   --batch-size N                images of a step (64)
   --workers N                   threads that decode (as many as cores)
   --device D                    cpu, cuda, cuda:1, mps (a GPU where there is one)
+  --precision P                 32-true or bf16-mixed (bf16-mixed where the hardware has it, as fit and test)
   --overwrite                   write over FILE
 
 Images that cannot be read are listed in FILE.failed.csv. On several devices, the test split of a config:
@@ -265,6 +266,7 @@ Sees each image once, and keeps its row and its path. Called again it sees only 
   --batch-size N                images of a step (64)
   --workers N                   threads that decode (as many as cores)
   --device D                    cpu, cuda, cuda:1, mps (a GPU where there is one)
+  --precision P                 32-true or bf16-mixed (bf16-mixed where the hardware has it, as fit and test)
 
 {_MODELS}"""
 SCREENS["search"] = """\

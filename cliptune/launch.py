@@ -1,13 +1,10 @@
 """Runs one command: names of shipped configs become paths, libraries are quiet, and a mistake of the user comes out as one error."""
 
-import logging
 import re
-import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import datasets
 import yaml
 
 from cliptune import errors
@@ -15,7 +12,7 @@ from cliptune.cli import AdaptCLI, Parser
 from cliptune.data.workers import lost
 from cliptune.errors import CliptuneError, ConfigError, did_you_mean
 from cliptune.parse_errors import check_config
-from cliptune.processes import is_main
+from cliptune.quiet import quiet
 from cliptune.seeds import asked_seeds, run_seeds
 from cliptune.shipped import shipped_config, shipped_configs, shipped_recipes
 
@@ -25,17 +22,12 @@ DEFAULTS = {"method": "Full", "objective": "Contrastive"}
 def run(words: Sequence[str]) -> None:
     """Run one command; errors of the user come out as `CliptuneError`."""
     quiet()
-    try:
+    with own_errors():
         seeds = asked_seeds(*with_configs(list(words)))
         if seeds is None or "--help-all" in words:
             AdaptCLI(*prepared(words))
         else:
             run_seeds(list(words), seeds, resolved)
-    except Exception as error:
-        ours = _cause(error)
-        if ours is None:
-            raise
-        raise ours from None
 
 
 def prepared(words: Sequence[str]) -> tuple[list[str], str]:
@@ -111,6 +103,18 @@ def with_defaults(words: list[str], configs: list[str]) -> list[str]:
     return words
 
 
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Of an error that a library wrapped around one of ours let out ours alone."""
+    try:
+        yield
+    except Exception as error:
+        ours = _cause(error)
+        if ours is None or ours is error:
+            raise
+        raise ours from None
+
+
 def _cause(error: BaseException | None) -> CliptuneError | None:
     """Our own error inside one that a library wrapped it in (a worker process's comes as text)."""
     while error is not None:
@@ -124,25 +128,3 @@ def _cause(error: BaseException | None) -> CliptuneError | None:
             return found
         error = error.__cause__ or error.__context__
     return None
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of the root logger is not open_clip's on weights, which our own error holds too."""
-    return not str(record.msg).startswith("Failed to download weights")
-
-
-def quiet() -> None:
-    """Let our own lines stand out: libraries' tips and notes on their own insides are left out, warnings stay."""
-    logging.basicConfig(level=logging.ERROR)
-    logging.getLogger().addFilter(_is_news)
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own, and would say each line twice
-    ours = logging.getLogger("cliptune")
-    ours.setLevel(logging.INFO)
-    ours.handlers = [logging.StreamHandler(sys.stdout)] if is_main() else [logging.NullHandler()]
-    ours.propagate = False
-    for category in (FutureWarning, DeprecationWarning, UserWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"(lightning|torch|open_clip|jsonargparse|timm)\b.*")
-    if not sys.stdout.isatty():
-        datasets.disable_progress_bars()

@@ -1,32 +1,32 @@
-"""Imports Lightning without what comes with it by torchmetrics and no command uses: scipy.signal for audio, matplotlib for its plots.
+"""Imports Lightning and open_clip without what they import for uses that a command rarely has.
 
-Both are a fifth of all imports, 1.1 of 5.4 s (`python -X importtime`). A metric's `plot()` still draws: matplotlib
-is imported when it is asked for.
+Stand-ins take the places of those modules meanwhile; what was taken from them is imported, and is itself, when it is used.
 """
 
 import gc
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError
+from functools import cache
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-UNUSED = ("scipy", "matplotlib")
+LATER = ("transformers", "timm", "scipy", "matplotlib")
 
 
-def import_lightning() -> None:
-    """Import Lightning, unless somebody has."""
-    if "torchmetrics" in sys.modules:
+def import_lean() -> None:
+    """Import both, unless somebody has imported one of them."""
+    if "torchmetrics" in sys.modules or "open_clip" in sys.modules:
         return
-    with _uncollected(), _said_to_be_absent():
+    import torch  # noqa: F401
+
+    with _uncollected(), _deferred(LATER):
         import lightning  # noqa: F401
-    flags, plot = (importlib.import_module(f"torchmetrics.utilities.{name}") for name in ("imports", "plot"))
-    for flag in vars(flags).values():  # asked again by who asks from here on
-        if getattr(flag, "requirement", None) and flag.requirement.startswith(UNUSED) and hasattr(flag, "available"):
-            del flag.available
-    vars(plot).update(matplotlib=_Later("matplotlib"), plt=_Later("matplotlib.pyplot"))
+        import open_clip  # noqa: F401
 
 
 @contextmanager
@@ -43,30 +43,75 @@ def _uncollected() -> Iterator[None]:
 
 
 @contextmanager
-def _said_to_be_absent() -> Iterator[None]:
-    """Answers that way who asks lightning_utilities whether the unused ones are there."""
-    imports: Any = importlib.import_module("lightning_utilities.core.imports")
-    version, find_spec = imports._version, imports.find_spec
-
-    def no_version(name: str) -> str:
-        if name in UNUSED:
-            raise PackageNotFoundError(name)
-        return str(version(name))
-
-    def no_spec(name: str, package: str | None = None) -> Any:
-        return None if name in UNUSED else find_spec(name, package)
-
-    imports._version, imports.find_spec = no_version, no_spec
+def _deferred(names: tuple[str, ...]) -> Iterator[None]:
+    """While it lasts, these modules are stand-ins for who imports them; those that are imported already, or are absent, are not."""
+    names = tuple(name for name in names if name not in sys.modules and find_spec(name) is not None)
+    finder = _Finder(names)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        imports._version, imports.find_spec = version, find_spec
-        for cached in (imports.package_available, imports.module_available):
-            cached.cache_clear()
+        sys.meta_path.remove(finder)
+        for name, module in [*sys.modules.items()]:
+            if isinstance(module, _Module):
+                del sys.modules[name]
+        _Later.open = False
 
 
-class _Later(ModuleType):
-    """Stands for a module that is imported when something of it is asked for."""
+class _Finder(MetaPathFinder, Loader):
+    """Gives stand-ins for some modules and all that is in them."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        _Later.open = True
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Python's question."""
+        wanted = any(f"{name}.".startswith(f"{one}.") for one in self.names)
+        return ModuleSpec(name, self, is_package=True) if wanted else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """A stand-in."""
+        return _Module(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run."""
+
+
+class _Module(ModuleType):
+    """Stands for a module."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(_Later(self.__name__, lambda: importlib.import_module(self.__name__)), name)
+
+
+class _Later:
+    """An expression, which is evaluated when it is used after the imports."""
+
+    open = False  # whether they still go on
+
+    def __init__(self, module: str, value: Callable[[], Any]) -> None:
+        self._module, self._value = module, cache(value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._then(lambda value: _part(value, name))
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._then(lambda value: value(*arguments, **named))
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return self._module in sys.modules and isinstance(instance, self._value())  # nothing is of a class that nobody imported
+
+    def _then(self, step: Callable[[Any], Any]) -> Any:
+        return _Later(self._module, lambda: step(self._value())) if _Later.open else step(self._value())
+
+
+def _part(value: Any, name: str) -> Any:
+    """An attribute, or a module's module, which not every package imports."""
+    if isinstance(value, ModuleType) and not hasattr(value, name):
+        return importlib.import_module(f"{value.__name__}.{name}")
+    return getattr(value, name)

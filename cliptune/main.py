@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: str, words: list[str]) -> None:
     """Commands with a config are the trainer's; `predict MODEL ...`, which names a model and no config, is not."""
     if command in COMMANDS and not (command == "predict" and len(words) > 1 and not words[1].startswith("-")):
-        from cliptune.lean import import_lightning
+        from cliptune.lean import import_lean
 
-        import_lightning()
+        import_lean()
         from cliptune.launch import run
 
         run(words)

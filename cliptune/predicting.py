@@ -51,6 +51,7 @@ def predict(
     batch_size: int = 64,
     workers: int = 4,
     overwrite: bool = False,
+    precision: str = "32-true",
     model_key: str,
 ) -> Predicted:
     """Say of each image which class it is of, or give its row.
@@ -66,6 +67,7 @@ def predict(
         batch_size: images of a batch.
         workers: threads that decode.
         overwrite: replace an output that is there.
+        precision: see `AdaptedCLIP.in_precision`.
         model_key: tells the model from others; a job goes on with the same one only.
 
     Raises:
@@ -77,7 +79,8 @@ def predict(
     rows = _wants_rows(output, rows, classes=classes, templates=templates, top_k=None if top_k == 1 else top_k)
     check_free(output, overwrite)
     inputs = Inputs(sources)
-    as_table = Rows(model, inputs.labelled) if rows else Labels(model, classes, templates, top_k, inputs.labelled)
+    with model.in_precision(precision):
+        as_table = Rows(model, inputs.labelled) if rows else Labels(model, classes, templates, top_k, inputs.labelled)
     job = {
         "model": model_key,
         "inputs": inputs.sources,
@@ -85,10 +88,12 @@ def predict(
         "classes": list(classes or ["the model's own"]),
         "templates": list(templates or ["the model's own"]),
         "wanted": "rows" if rows else f"labels, top_k {top_k}",
+        "precision": precision,
     }
     with Partial(output, job, overwrite) as partial:
         resumed, began = partial.done, time.perf_counter()
-        with closing(encode(model, inputs.items(resumed), batch_size, workers)) as batches, _progress(len(inputs), resumed) as advance:
+        batches = encode(model, inputs.items(resumed), batch_size, workers)
+        with model.in_precision(precision), closing(batches), _progress(len(inputs), resumed) as advance:
             for batch in batches:
                 partial.add(as_table(batch), batch.failures)
                 advance(partial.done, len(batch.failures))

@@ -212,3 +212,12 @@ def test_gradients_through_split_attention_are_those_of_the_original() -> None:
     theirs(x).square().sum().backward()
     ours(y).square().sum().backward()
     torch.testing.assert_close(y.grad, x.grad, atol=1e-4, rtol=1e-5)
+
+
+def test_a_frozen_tower_whose_attention_is_not_known_runs_as_it_is() -> None:
+    tower = nn.Sequential(Attention(32, 4), Later(32, 4)).eval()
+    x, before = torch.randn(2, 5, 32), [*tower.children()]
+    expected = tower(x)
+    with attention.fused(tower):
+        torch.testing.assert_close(tower(x), expected, **CLOSE)
+    assert [*tower.children()] == before

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from predicted import adapted, predict, table_of
 from safetensors.numpy import load_file
 
@@ -14,6 +15,7 @@ from cliptune import predicting
 from cliptune.adapted import AdaptedCLIP
 from cliptune.backbone import Backbone
 from cliptune.errors import CliptuneError
+from cliptune.main import main
 from cliptune.methods.base import ClassRows, ClassTexts
 from cliptune.predicting import Predicted
 
@@ -97,6 +99,40 @@ def test_class_rows_are_computed_once(model: AdaptedCLIP, pics: list[str], monke
     monkeypatch.setattr(model.method, "class_rows", counted)
     predict(model, "out.csv")
     assert calls == [3]
+
+
+def test_towers_multiply_in_the_precision_that_is_asked_for_and_are_as_before_afterwards(model: AdaptedCLIP, pics: list[str]) -> None:
+    whole, names = model.encode_images(pics), [name for name, _ in model.backbone.named_modules()]
+    with model.in_precision("bf16-mixed"):
+        half, words = model.encode_images(pics), model.class_rows()[1].rows
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half.norm(dim=1), torch.ones(11))
+    torch.testing.assert_close(half, whole, rtol=0, atol=0.02)
+    assert not torch.equal(half, whole)
+    assert not torch.equal(words, model.class_rows()[1].rows)
+    assert torch.equal(model.encode_images(pics), whole)
+    assert [name for name, _ in model.backbone.named_modules()] == names
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(model.encode_images(pics), whole)  # around it, somebody else's holds
+    predict(model, "half.npy", precision="bf16-mixed")
+    np.testing.assert_allclose(np.load("half.npy"), half, atol=0.01)
+    predict(model, "whole.npy")
+    np.testing.assert_allclose(np.load("whole.npy"), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], "bf16-mixed"), (["--precision", "32-true"], "32-true")])
+def test_the_commands_multiply_as_fit_and_test_do_unless_told_otherwise(
+    tiny: dict[str, str], pics: list[str], monkeypatch: pytest.MonkeyPatch, words: list[str], expected: str
+) -> None:
+    asked: list[str] = []
+    real = AdaptedCLIP.in_precision
+    monkeypatch.setattr("cliptune.devices.default_precision", lambda accelerator: "bf16-mixed")
+    monkeypatch.setattr(AdaptedCLIP, "in_precision", lambda model, precision: asked.append(precision) or real(model, precision))
+    common = [tiny["vit"], "pics", "--device", "cpu", *words]
+    assert main(["predict", *common, "--classes", "a, b", "--output", "out.csv"]) == 0
+    assert main(["index", *common, "--output", "found"]) == 0
+    assert {*asked} == {expected}
+    assert len(asked) >= 2
 
 
 # Labels that the source has

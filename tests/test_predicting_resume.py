@@ -91,6 +91,7 @@ def test_another_batch_size_goes_on_too(model: AdaptedCLIP, pics: list[str], mon
         ({"templates": ["a {}"]}, r"\(templates: the model's own; now: a \{\}\)"),
         ({"top_k": 2}, r"\(wanted: labels, top_k 1; now: labels, top_k 2\)"),
         ({"model_key": "other"}, r"\(model: key; now: other\)"),
+        ({"precision": "bf16-mixed"}, r"\(precision: 32-true; now: bf16-mixed\)"),
         ({"sources": ["pics/0.png"]}, r"\(inputs: pics; now: pics/0\.png\)"),
     ],
 )

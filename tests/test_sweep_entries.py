@@ -8,7 +8,7 @@ import yaml
 
 from cliptune.commands.sweep import recipes_of
 from cliptune.errors import ConfigError
-from cliptune.launch import quiet
+from cliptune.quiet import quiet
 from cliptune.sweep.entries import ALL, BUILT_IN, entries_of, over
 
 WEIGHED = {"class_path": "CrossEntropy", "init_args": {"class_weights": "balanced"}}

@@ -29,17 +29,14 @@ class Options:
 
 def run(words: list[str]) -> None:
     """Run `doctor`: the words are those of `fit`, and a few of its own."""
-    from cliptune.launch import _cause, quiet
+    from cliptune.quiet import quiet
 
     own, rest = own_options(words)
     quiet()
-    try:
+    from cliptune.launch import own_errors
+
+    with own_errors():
         _doctor(own, rest)
-    except Exception as error:
-        ours = _cause(error)
-        if ours is None:
-            raise
-        raise ours from None
 
 
 def own_options(words: Sequence[str]) -> tuple[Options, list[str]]:

@@ -41,7 +41,7 @@ def export(
     """
     if not format:
         raise ConfigError("export needs a form: --format open_clip, transformers, onnx, peft, classifier or torch_export.")
-    from cliptune.launch import quiet
+    from cliptune.quiet import quiet
 
     quiet()
     from cliptune.export.exporting import Export

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cliptune.call import call
 from cliptune.errors import ConfigError
@@ -18,7 +18,13 @@ def run(words: list[str]) -> None:
 
 
 def index(
-    model: str, *images: str, output: Path | None = None, batch_size: int = 64, workers: int | None = None, device: str = "auto"
+    model: str,
+    *images: str,
+    output: Path | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto",
 ) -> None:
     """Make or bring up to date an index of images.
 
@@ -29,14 +35,16 @@ def index(
         batch_size: images of a step.
         workers: threads that decode.
         device: where to run; a GPU where there is one.
+        precision: of the tower's products; that of `cliptune test`.
     """
     if not images or output is None:
         raise ConfigError("index needs images and a folder: cliptune index MODEL FOLDER --output INDEX")
-    from cliptune.launch import quiet
+    from cliptune.quiet import quiet
 
     quiet()
     from contextlib import closing
 
+    from cliptune.devices import default_precision
     from cliptune.index_writer import IndexWriter
     from cliptune.inputs import Inputs
     from cliptune.loading import load, usual_device
@@ -50,7 +58,9 @@ def index(
         def unknown() -> Iterator["Item"]:
             return (item for item in inputs.items() if not writer.known(item.name, item.stamp))
 
-        with closing(encode(loaded, unknown(), batch_size, workers or os.cpu_count() or 1)) as batches:
+        wanted = default_precision(loaded.device.type) if precision == "auto" else precision
+        batches = encode(loaded, unknown(), batch_size, workers or os.cpu_count() or 1)
+        with loaded.in_precision(wanted), closing(batches):
             for batch in batches:
                 writer.add([item.name for item in batch.items], [item.stamp for item in batch.items], batch.rows)
                 seen += len(batch.items)

@@ -21,17 +21,14 @@ FEW = 100  # images of test, from where on half the 95 % interval of a share, 1 
 
 def run(words: list[str]) -> None:
     """Run `init`."""
-    from cliptune.launch import _cause, quiet
+    from cliptune.quiet import quiet
 
     quiet()
     logging.getLogger("cliptune").setLevel(logging.WARNING)  # what the data notes is told once, with the rest
-    try:
+    from cliptune.launch import own_errors
+
+    with own_errors():
         call("init", words, init)
-    except Exception as error:
-        ours = _cause(error)
-        if ours is None:
-            raise
-        raise ours from None
 
 
 def init(

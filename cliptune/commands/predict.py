@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from cliptune.call import call
 from cliptune.errors import ConfigError
@@ -24,6 +25,7 @@ def predict(
     workers: int | None = None,
     overwrite: bool = False,
     device: str = "auto",
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto",
 ) -> None:
     """Say of each image which class it is of, or give its row.
 
@@ -39,12 +41,14 @@ def predict(
         workers: threads that decode.
         overwrite: write over the output.
         device: where to run; a GPU where there is one.
+        precision: of the towers' products; that of `cliptune test`.
     """
     if not images:
         raise ConfigError("predict needs images: cliptune predict MODEL IMAGES ... --output FILE; or --config FILE, for its test split.")
-    from cliptune.launch import quiet
+    from cliptune.quiet import quiet
 
     quiet()
+    from cliptune.devices import default_precision
     from cliptune.loading import load, usual_device
     from cliptune.predicting import predict as run_over
 
@@ -60,9 +64,9 @@ def predict(
         batch_size=batch_size,
         workers=workers or os.cpu_count() or 1,
         overwrite=overwrite,
+        precision=default_precision(str(loaded.device.type)) if precision == "auto" else precision,
         model_key=loaded.fingerprint(),
     )
-    before = f", {found.resumed:,} of them before" if found.resumed else ""
     before = f", {found.resumed:,} of them before" if found.resumed else ""
     print(f"{found.count:,} images, {found.images_per_second:.0f} images/s{before}")
     if found.correct is not None:

@@ -24,7 +24,7 @@ def search(index: str, query: str, *, k: int = 10, gallery: Path | None = None, 
     """
     if gallery is not None and gallery.suffix.lower() not in (".png", ".html"):
         raise ConfigError(f"--gallery {gallery} is neither a .png nor an .html file. Write --gallery found.html")
-    from cliptune.launch import quiet
+    from cliptune.quiet import quiet
 
     quiet()
     from cliptune.index import Index

@@ -18,7 +18,7 @@ def soup(*runs: str, greedy: bool = False, output: Path = Path("runs/soup")) -> 
         greedy: take a run in only where validation does not fall by it.
         output: the folder to write.
     """
-    from cliptune.launch import quiet
+    from cliptune.quiet import quiet
 
     quiet()
     from rich.console import Console

@@ -43,17 +43,14 @@ class Options:
 
 def run(words: list[str]) -> None:
     """Run `sweep`: the words are those of `fit`, and a few of its own."""
-    from cliptune.launch import _cause, quiet
+    from cliptune.quiet import quiet
 
     own, rest = own_options(words)
     quiet()
-    try:
+    from cliptune.launch import own_errors
+
+    with own_errors():
         _sweep(own, rest, f"cliptune sweep {shlex.join(words)}")
-    except Exception as error:
-        ours = _cause(error)
-        if ours is None or ours is error:
-            raise
-        raise ours from None
 
 
 def work(words: list[str]) -> int:

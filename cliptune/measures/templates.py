@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from cliptune.adapted import AdaptedCLIP
@@ -60,6 +59,8 @@ def template_hint(scores: list[dict[str, Any]] | None) -> str:
     *single, together = scores
     best = max(single, key=lambda one: one["top1"])
     won, lost = best["won"], best["lost"]
+    from scipy.stats import binomtest
+
     p = min(1.0, len(single) * binomtest(won, won + lost).pvalue) if won > lost else 1.0
     if p > LEVEL:
         return ""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 LEVEL = 0.95
@@ -107,6 +106,8 @@ def paired(before: Weighted, after: Weighted, count: int, resamples: int = 1000,
 
 def mcnemar(before: Tensor, after: Tensor) -> Flips:
     """Compare which answers are right, [N] each, by McNemar's exact test: of those that flipped, half should by chance have been won."""
+    from scipy.stats import binomtest
+
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
     return Flips(won, lost, float(binomtest(won, won + lost).pvalue) if won + lost else 1.0)
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from cliptune.metrics.answers import ClassAnswers
@@ -61,6 +60,8 @@ def fit_temperature(answers: ClassAnswers) -> float:
     """
     if answers.probabilities is None:
         raise ValueError("A temperature is fitted to probabilities, and these answers kept none.")
+    from scipy.optimize import brentq
+
     step = -(-len(answers) * answers.classes // NUMBERS)
     chances = answers.probabilities[::step].clamp(min=LEAST)
     logs, label = chances.log(), answers.label[::step, None]
