@@ -31,7 +31,7 @@ bench: .venv/bench ## the measurements of benchmarks/, as ratios in one run; few
 	$(BIN)/python benchmarks/full_step.py --memory
 	$(BIN)/python benchmarks/adapter_step.py --memory
 	$(BIN)/python benchmarks/probe_job.py
-	$(BIN)/python benchmarks/frozen_forward.py
+	$(BIN)/python benchmarks/attention_forms.py
 	$(BIN)/python benchmarks/probe_features.py
 	$(BIN)/python benchmarks/few_shot.py
 	$(BIN)/python benchmarks/pooled_block.py

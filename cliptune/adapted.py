@@ -13,14 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cliptune.attention import fused
 from cliptune.backbone import Backbone
 from cliptune.data.texts.templates import TEMPLATE, read_templates, shared_templates
 from cliptune.errors import ConfigError, DataError
 from cliptune.images import SUFFIXES
 from cliptune.index import Index
 from cliptune.methods.base import ClassRows, ClassTexts, Method
-from cliptune.towers import OUTSIDE_TEXT
 
 ImageLike = str | Path | bytes | Image.Image | Tensor
 
@@ -78,8 +76,7 @@ class AdaptedCLIP:
     @contextmanager
     def in_precision(self, precision: str) -> Iterator[None]:
         """While it lasts, the towers multiply in a precision: `bf16-mixed`, in bfloat16; or `32-true`, as else. Other threads wait."""
-        towers = self.backbone.towers()
-        with self._lock, fused(towers["image"]), fused(towers["text"], OUTSIDE_TEXT):
+        with self._lock:
             before, self._half = self._half, precision == "bf16-mixed"
             try:
                 yield

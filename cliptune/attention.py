@@ -5,8 +5,6 @@ ResNets pass by their Linears' forward. Stand-ins for all three share the origin
 """
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -72,7 +70,7 @@ class SplitAttention(nn.Module):
         first = self.batch_first
         inputs = [t if first or t is None else t.transpose(0, 1) for t in (query, key, value)]
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in self._project(*inputs))  # [B, H, L, D / H]
-        mask = _mask(attn_mask, key_padding_mask, q)
+        mask = mask_of(attn_mask, key_padding_mask, q)
         dropped = self.attn_drop.p if isinstance(self.attn_drop, nn.Dropout) else self.dropout
         q, k = self.ln_q(q), self.ln_k(k)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropped if self.training else 0.0)
@@ -179,20 +177,6 @@ def fold(tower: nn.Module) -> None:
                     del module.was_joined
 
 
-@contextmanager
-def fused(tower: nn.Module, skip: str | tuple[str, ...] = ()) -> Iterator[None]:
-    """While it lasts, a frozen tower attends by SDPA: under bf16 on a CPU torch's own fast path for evaluation is slower than float32."""
-    if any(isinstance(module, (SplitAttention, JoinedProjections)) for module in tower.modules()):
-        yield  # an adapter's, who needs it so
-        return
-    try:
-        with suppress(ConfigError):  # one that is not known stays as it is, and those after it
-            split(tower, skip)
-        yield
-    finally:
-        fold(tower)
-
-
 def _holds_all_in_one(module: nn.Module) -> bool:
     return hasattr(module, "in_proj_weight") and hasattr(module, "num_heads") and isinstance(getattr(module, "out_proj", None), nn.Linear)
 
@@ -225,7 +209,7 @@ def _make_live(name: str, attention: Any) -> None:
         attention.was_joined = True
 
 
-def _mask(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor) -> Tensor | None:
+def mask_of(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor) -> Tensor | None:
     """[L, S] or [B, H, L, S], added to the logits."""
     found = _additive(attn_mask, q)
     if found is not None and found.ndim == 3:

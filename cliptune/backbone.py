@@ -16,7 +16,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cliptune import pooled
+from cliptune import batch_first, pooled
 from cliptune import towers as T
 from cliptune.described import Described
 from cliptune.images import colour
@@ -65,6 +65,7 @@ class Backbone(Described, nn.Module):
             load_file(self.model, name, Path(weights))
         for tower in self.towers().values():
             pooled.install(tower)
+            batch_first.install(tower)
         self._shapes = {name: p.shape for name in SCALES if (p := getattr(self.model, name)) is not None}
         for name in self._shapes:  # vectors of one, which FSDP can shard and scalars it cannot
             self._reshape(name, torch.Size([1]))
@@ -132,6 +133,7 @@ class Backbone(Described, nn.Module):
         """Make `model` a plain open_clip model again, whose scale and bias may be scalars."""
         for tower in self.towers().values():
             pooled.remove(tower)
+            batch_first.remove(tower)
         for name, shape in self._shapes.items():
             self._reshape(name, shape)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from cliptune import attention
 from cliptune import towers as T
 from cliptune.audit import evaluating
 from cliptune.data.images import ImageTextData
@@ -91,9 +89,7 @@ def _encoder(
 
     @torch.inference_mode()
     def run(inputs: Tensor) -> Tensor:
-        learns = any(p.requires_grad for p in T.parameters(tower).values())  # which splitting would make other parameters
-        fast = nullcontext() if learns else attention.fused(tower, T.OUTSIDE_TEXT if name == "text" else ())
-        with evaluating(module.backbone), module.trainer.precision_plugin.forward_context(), fast:
+        with evaluating(module.backbone), module.trainer.precision_plugin.forward_context():
             return encode(inputs.to(module.device)).float()
 
     known = {"backbone": module.backbone.name, "tower": name, "weights": T.fingerprint(tower, count)}

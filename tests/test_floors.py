@@ -23,6 +23,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "adapters",
         "packing",
         "pooled",
+        "batch_first",
         "prompts",
         "learned_words",
     }
