@@ -178,7 +178,11 @@ class AdaptModule(Scoring):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make the towers' randomness (dropout, patch dropout) a function of seed, step and rank, so that a resumed run draws the same."""
-        torch.manual_seed(((self.seed * 1_000_003 + self.global_step) * 4_099 + rank()) % 2**63)
+        _seed(self.device, ((self.seed * 1_000_003 + self.global_step) * 4_099 + rank()) % 2**63)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
+        """As Lightning's, which on a CPU would look at each tensor for nothing."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One step on a batch of `TrainView`."""
@@ -239,3 +243,10 @@ class AdaptModule(Scoring):
             check_parts({**checkpoint, "state_dict": {}}, self)
         else:
             check_fits(checkpoint, self)
+
+
+def _seed(device: torch.device, number: int) -> None:
+    """As `torch.manual_seed`, which for each kind of device that is not in use yet would note a traceback, and keep them all."""
+    torch.default_generator.manual_seed(number)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(number)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from cliptune.data.batches import FILL, Order, Rows
+from cliptune.data.batches import FILL, KEPT, Order, Rows
 from cliptune.data.columns import Columns
 from cliptune.data.split import Split
 
@@ -41,6 +41,23 @@ def test_a_batch_is_one_read_of_a_split(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Split, "read", lambda self, numbers, images=True: reads.append(len(numbers)) or read(self, numbers))
     Rows([split("first", 20), split("second", 20)])[[(0, i) for i in range(0, 40, 2)]]
     assert reads == [10, 10]
+
+
+def test_rows_without_images_are_read_once_for_all_epochs_and_no_more_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    read = Split.read
+    monkeypatch.setattr(Split, "read", lambda self, numbers, images=True: reads.append(len(numbers)) or read(self, numbers, images))
+    rows = Rows([split("first", 6)], images=False)
+    first, second = rows[[(0, 1), (0, 4)]], rows[[(1, 4), (1, 5), (1, 1)]]
+    assert [(epoch, number, row.captions[0]) for epoch, number, row in [*first, *second]] == [
+        *[(0, 1, "first 1"), (0, 4, "first 4")],
+        *[(1, 4, "first 4"), (1, 5, "first 5"), (1, 1, "first 1")],
+    ]
+    assert reads == [2, 1]
+    for more in (Rows([split("first", 6)]), Rows([split("first", KEPT + 1)], images=False)):
+        reads.clear()
+        assert more[[(0, 1)]] == more[[(0, 1)]]
+        assert reads == [1, 1]
 
 
 # Order

@@ -95,6 +95,20 @@ def test_batch_normalisation_that_learns_in_parts_is_warned_of(tiny: dict[str, s
     assert "batch normalisation" not in said(module, caplog)
 
 
+def test_a_step_is_seeded_by_its_number_and_leaves_nothing_behind(vit: Backbone) -> None:
+    module = AdaptModule(vit, Full(), Contrastive())
+    module._trainer = SimpleNamespace(global_step=7)  # type: ignore[assignment]
+    queued = len(torch.cuda._queued_calls)
+    draws = []
+    for step in (7, 8, 7):
+        module._trainer.global_step = step
+        module.on_train_batch_start({}, 0)  # type: ignore[typeddict-item]
+        draws.append(torch.rand(3))
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])
+    assert len(torch.cuda._queued_calls) == queued
+
+
 def test_only_the_first_process_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NODE_RANK", raising=False)
     assert is_main()

@@ -36,6 +36,9 @@ class Batch(TypedDict, total=False):
     bad: list[Any]  # the images that could not be read, see data.bad.Bad
 
 
+KEPT = 20_000  # rows without images that are read once for all epochs, some 10 MB
+
+
 class Rows(Dataset[list[tuple[int, int, Row]]]):
     """The rows of one or more splits, one after another; read a batch at a time."""
 
@@ -46,14 +49,15 @@ class Rows(Dataset[list[tuple[int, int, Row]]]):
         if other:
             raise DataError(f"{splits[0].name} and {other[0]}: one holds vectors, the other images. Give paths of one kind.")
         self.ends = np.cumsum([len(split) for split in splits])
+        self.kept: dict[int, Row] = {}
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def __getitem__(self, places: list[Place]) -> list[tuple[int, int, Row]]:
         """Fetch (epoch, row number, row) for each place, with one read per split; images only where they are wanted."""
-        found: dict[int, Row] = {}
-        numbers = np.array([row for _, row in places])
+        found = self.kept if not (self.images or self.vectors) and len(self) <= KEPT else {}
+        numbers = np.array([row for row in dict.fromkeys(row for _, row in places) if row not in found], dtype=int)
         which = np.searchsorted(self.ends, numbers, side="right")
         for i in np.unique(which):
             chosen = numbers[which == i]

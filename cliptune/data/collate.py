@@ -91,13 +91,14 @@ class TrainView:
         made = swaps(text, self.swaps, np.random.default_rng((self.image_view.seed, number_of(text)))) if self.swaps else []
         return [*row.negatives, *made]
 
-    def _load(self, item: Item) -> tuple[Tensor | None, np.random.Generator]:
+    def _load(self, item: Item) -> tuple[Tensor | None, np.random.Generator | None]:
         """An item's image, where one is wanted, and what its text is drawn by."""
         epoch, number, row = item
         epoch = max(epoch, 0)  # of what only fills a batch, where all rows are wanted once
-        rng = np.random.default_rng((self.image_view.seed, epoch, number))
         self.seen.check(item)
-        if self.seen.tables or isinstance(row.image, np.ndarray):
+        whole = self.seen.tables or isinstance(row.image, np.ndarray)
+        rng = np.random.default_rng((self.image_view.seed, epoch, number)) if self.texts or not whole else None
+        if rng is None or whole:
             return None, rng
         if self.mark is not None:
             self.mark(number)
@@ -108,7 +109,7 @@ class TrainView:
         loaded, items, bad = readable(items, self._load, "train")
         batch = _begun(self, items, [image for image, _ in loaded if image is not None], bad)
         if self.texts:
-            self._put_texts(batch, items, [rng for _, rng in loaded])
+            self._put_texts(batch, items, [rng for _, rng in loaded if rng is not None])
         return batch
 
     def _put_texts(self, batch: Batch, items: list[Item], rngs: list[np.random.Generator]) -> None:
