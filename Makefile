@@ -30,6 +30,7 @@ bench: .venv/bench ## the measurements of benchmarks/, as ratios in one run; few
 	$(BIN)/python benchmarks/million_rows.py
 	$(BIN)/python benchmarks/full_step.py --memory
 	$(BIN)/python benchmarks/adapter_step.py --memory
+	$(BIN)/python benchmarks/adapter_step.py --memory --precision bf16-mixed
 	$(BIN)/python benchmarks/probe_job.py
 	$(BIN)/python benchmarks/attention_forms.py
 	$(BIN)/python benchmarks/probe_features.py

@@ -32,6 +32,7 @@ class Job:
         texts: of the batch.
         threads: of torch.
         padding: of transformers' tokenizer: to the longest caption, or, as in its own training example, to the context (`max_length`).
+        half: in bfloat16, by autocast on both sides.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Job:
     texts: tuple[str, ...]
     threads: int
     padding: str = "longest"
+    half: bool = DEVICE == "cuda"
 
     def settle(self) -> Tensor:
         """Fix threads and seed; the images [B, 3, h, w]."""
@@ -53,9 +55,9 @@ class Job:
         return str(Path(self.folder) / "w.pt")
 
 
-def precision(device: str = DEVICE) -> AbstractContextManager[Any]:
-    """Float32 on a CPU, bfloat16 on a GPU."""
-    return torch.autocast("cuda", torch.bfloat16) if device == "cuda" else nullcontext()
+def precision(half: bool, device: str = DEVICE) -> AbstractContextManager[Any]:
+    """bfloat16, or float32."""
+    return torch.autocast(device, torch.bfloat16) if half else nullcontext()
 
 
 def plain(job: Job, adapt: Callable[[nn.Module], object]) -> tuple[nn.Module, Loss]:
@@ -127,17 +129,17 @@ def step_of(side: Side, job: Job, times: int = 1) -> Callable[[], float]:
     model, loss = side(job)
     for p in model.parameters():
         p.detach().sum()  # so that weights that from_pretrained maps from their file are resident before the step
-    return stepping(learning(model).values(), loss, times)
+    return stepping(learning(model).values(), loss, job.half, times)
 
 
-def stepping(params: Iterable[nn.Parameter], loss: Loss, times: int = 1) -> Callable[[], float]:
+def stepping(params: Iterable[nn.Parameter], loss: Loss, half: bool, times: int = 1) -> Callable[[], float]:
     optimizer = torch.optim.AdamW(list(params), lr=LR)
 
     def call() -> float:
         found = []
         for _ in range(times):
             optimizer.zero_grad()
-            with precision():
+            with precision(half):
                 found.append(loss())
             found[-1].backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -153,12 +155,12 @@ def floating_rate(call: Callable[[], object], seconds: float) -> float:
     return counter.get_total_flops() / seconds / 1e9
 
 
-def greatest_rate(device: str = DEVICE) -> float:
+def greatest_rate(half: bool, device: str = DEVICE) -> float:
     """GFLOP/s of this machine's products, of the size of a ViT-B's widest layer, with the threads and precision of the steps."""
     a, b = torch.randn(1600, 768, device=device), torch.randn(768, 3072, device=device)
 
     def products() -> float:
-        with torch.inference_mode(), precision(device):
+        with torch.inference_mode(), precision(half, device):
             return [a @ b for _ in range(10)][-1][0, 0].item()
 
     products()

@@ -27,6 +27,7 @@ CLASSES = 47  # as many as the textures of DTD
 SAME_LOSS, SAME_GRADIENT = 1e-4, 1e-3  # in float32; gradients as a share of the greatest
 TEXTS = {"texts that fill the context": True, "short captions": False}
 MEMORY_GOAL = 0.8
+PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def aligned(model: nn.Module) -> list[nn.Parameter]:
@@ -108,6 +109,8 @@ def prompts(job: Job, cached: bool, packed: bool = True) -> Callable[[], float]:
     learned = nn.Parameter(torch.randn(16, backbone.model.token_embedding.weight.shape[1], device=DEVICE) * 0.02)
     with torch.no_grad():
         known = backbone.encode_image(images)
+    if not cached:
+        backbone.restore_shapes()  # open_clip's own towers
 
     def ours() -> Tensor:
         return objective(StepRows(known, backbone.logit_scale, classes=method.class_rows(backbone, classes).rows, label=labels))
@@ -122,7 +125,7 @@ def prompts(job: Job, cached: bool, packed: bool = True) -> Callable[[], float]:
         hook.remove()
         return F.cross_entropy(backbone.logit_scale * image_rows @ rows.T, labels)
 
-    return stepping(method.to(DEVICE).parameters(), ours) if cached else stepping([learned], coop)
+    return stepping(method.to(DEVICE).parameters(), ours, job.half) if cached else stepping([learned], coop, job.half)
 
 
 def write_weights(model: str, folder: Path) -> None:
@@ -158,9 +161,9 @@ def line(case: str, other: Side, job: Job, given: argparse.Namespace, at_most: f
     """LoRA against another side, which starts from the same loss; with `--memory`, the memory of both on the whole texts."""
     a, b = (step_of(side, job) for side in (lora, other))
     apart = abs(a() - b())
-    if apart > (SAME_LOSS if DEVICE == "cpu" else 0.05):
+    if apart > (0.05 if job.half else SAME_LOSS):
         raise SystemExit(f"{case}: the losses of the first step are {apart:.2g} apart: the sides do not start from the same model.")
-    pairs, greatest = alternate(a, b, given.pairs, warmup=1), greatest_rate()
+    pairs, greatest = alternate(a, b, given.pairs, warmup=1), greatest_rate(job.half)
     shares = [floating_rate(step, median(seconds)) / greatest for step, seconds in ((a, pairs.a), (b, pairs.b))]
     notes |= {"LoRA, share of the products' rate": shares[0], "other, share": shares[1]}
     del a, b
@@ -171,14 +174,15 @@ def line(case: str, other: Side, job: Job, given: argparse.Namespace, at_most: f
 
 def lines_of(given: argparse.Namespace, folder: str) -> list[Line]:
     """All that was asked for."""
-    jobs = {name: Job(given.model, folder, tuple(captions(given.batch, full)), given.threads) for name, full in TEXTS.items()}
+    half = given.precision == "bf16-mixed"
+    jobs = {name: Job(given.model, folder, tuple(captions(given.batch, full)), given.threads, half=half) for name, full in TEXTS.items()}
     whole, found = next(iter(jobs.values())), []
     if "full" in given.against:
         found.append(line("full", full, whole, given, 0.70, whole))
     if "peft" in given.against:
         said = f"peft's attn (counts the change of out {counted(whole):.2f} times)"
         found += [line(f"{said}, {name}", pefts, job, given, round(1 / 1.1, 3), whole) for name, job in jobs.items()]
-        found.append(line(said, pefts, Job(given.model, folder, whole.texts[:2], given.threads), given, 0.8))
+        found.append(line(said, pefts, replace(whole, texts=whole.texts[:2]), given, 0.8))
     if "transformers" in given.against:
         padded = replace(jobs["short captions"], padding="max_length")
         for name, job in {**jobs, "short captions padded to the context": padded}.items():
@@ -198,6 +202,7 @@ def main() -> None:
     choices = ("full", "peft", "transformers", "prompts", "packed")
     parser.add_argument("--against", nargs="+", choices=choices, default=choices)
     parser.add_argument("--model", default="ViT-B-32", help="an open_clip architecture")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[DEVICE == "cuda"], help="of both sides")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -208,7 +213,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_weights(given.model, Path(folder))
         found = lines_of(given, folder)
-    report("adapter_step", "cliptune", "other", found, folder=given.output)
+    name = "adapter_step" if given.precision == PRECISIONS[DEVICE == "cuda"] else "adapter_step_bf16"
+    report(name, "cliptune", "other", found, folder=given.output)
 
 
 if __name__ == "__main__":

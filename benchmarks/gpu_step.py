@@ -143,7 +143,7 @@ def main() -> None:
         raise SystemExit("gpu_step: there is no GPU. `--device cpu` tries the script out.")
     prepare(torch.get_num_threads())
     device, lines = given.device, []
-    rate = greatest_rate(device)
+    rate = greatest_rate(device == "cuda", device)
     for model in given.models:
         theirs = bare(model, given.batch, device)
         work = flops(theirs)

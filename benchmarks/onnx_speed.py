@@ -76,7 +76,7 @@ def lines_of(model: str, given: argparse.Namespace) -> list[Line]:
         adapted = exported(model, Path(name))
         graph = session(Path(name) / "onnx" / "image_encoder.onnx", given.threads)
         torch_sides = dict(zip(SIDES, (plain(adapted.backbone, model), adapted.encode_pixels), strict=True))
-    found, greatest = [], greatest_rate("cpu")
+    found, greatest = [], greatest_rate(False, "cpu")
     for size in given.sizes:
         pixels = torch.randn(size, 3, *adapted.backbone.preprocess.size, generator=torch.Generator().manual_seed(size))
         rows = torch.from_numpy(graph(pixels.numpy()))

@@ -213,7 +213,7 @@ def mask_of(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor
     """[L, S] or [B, H, L, S], added to the logits."""
     found = _additive(attn_mask, q)
     if found is not None and found.ndim == 3:
-        found = found.view(len(q), -1, *found.shape[1:])
+        found = found.view(q.shape[0], -1, *found.shape[1:])  # len() would be a constant in an exported graph
     if key_padding_mask is not None:
         padding = _additive(key_padding_mask, q)[:, None, None]  # type: ignore[index]
         found = padding if found is None else found + padding
