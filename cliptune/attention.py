@@ -163,7 +163,7 @@ def split(tower: nn.Module, skip: str | tuple[str, ...] = ()) -> None:
                 setattr(module, key, PoolAttention(child).train(child.training))
             elif key in ("qkv", "kv") and isinstance(child, nn.Linear):
                 _make_live(f"{name}.{key}", module)
-                setattr(module, key, JoinedProjections(child.weight, child.bias, key).train(child.training))
+                setattr(module, key, JoinedProjections(child, key).train(child.training))
 
 
 def fold(tower: nn.Module) -> None:

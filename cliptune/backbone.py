@@ -16,7 +16,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cliptune import batch_first, pooled
+from cliptune import batch_first, halves, pooled
 from cliptune import towers as T
 from cliptune.described import Described
 from cliptune.images import colour
@@ -66,6 +66,7 @@ class Backbone(Described, nn.Module):
         for tower in self.towers().values():
             pooled.install(tower)
             batch_first.install(tower)
+            halves.install(tower)
         self._shapes = {name: p.shape for name in SCALES if (p := getattr(self.model, name)) is not None}
         for name in self._shapes:  # vectors of one, which FSDP can shard and scalars it cannot
             self._reshape(name, torch.Size([1]))
@@ -134,6 +135,7 @@ class Backbone(Described, nn.Module):
         for tower in self.towers().values():
             pooled.remove(tower)
             batch_first.remove(tower)
+            halves.remove(tower)
         for name, shape in self._shapes.items():
             self._reshape(name, shape)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cliptune.attention import mask_of
+from cliptune.halves import turned
 
 
 class BatchFirst(nn.MultiheadAttention):
@@ -31,7 +32,7 @@ class BatchFirst(nn.MultiheadAttention):
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights=average_attn_weights, is_causal=is_causal
             )
-        weight, bias = self.in_proj_weight, self.in_proj_bias
+        weight, bias = turned(self, self.in_proj_weight), turned(self, self.in_proj_bias)
         if query is key:
             parts: Any = F.linear(query, weight, bias).chunk(3, dim=-1)
         else:  # queries of some tokens, see `pooled`

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cliptune.halves import product, turned
+
 
 class Projection(nn.Linear):
     """A Linear whose product may be there already, computed together with its neighbours'."""
@@ -20,7 +22,7 @@ class Projection(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """[..., out] of [..., in]."""
         found, self.ready = self.ready, None
-        return F.linear(x, self.weight, self.bias) if found is None else found
+        return product(self, x) if found is None else found
 
 
 class Projections(nn.Module):
@@ -94,13 +96,18 @@ class Projections(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Each [..., out], of [..., in]."""
         if self.packed is not None and not self.learns and (torch.compiler.is_compiling() or self._is_one()):
-            for part, product in zip(self.parts(), F.linear(x, *self.packed).chunk(len(self.names), dim=-1), strict=True):
-                part.ready = product
+            products = F.linear(x, *(turned(self, each) for each in self.packed)).chunk(len(self.names), dim=-1)
+            for part, own in zip(self.parts(), products, strict=True):
+                part.ready = own
         return tuple(getattr(self, name)(x) for name in self.names)
 
 
 class JoinedProjections(Projections):
     """Stands in for timm's fused Linears `qkv` and `kv`: the parts' outputs beside one another."""
+
+    def __init__(self, of: nn.Linear, names: str) -> None:
+        super().__init__(of.weight, of.bias, names)
+        self._kind = type(of)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """[..., parts * out] of [..., in]."""
@@ -111,7 +118,7 @@ class JoinedProjections(Projections):
         self.pack()
         assert self.packed is not None
         weight, bias = self.packed
-        linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+        linear = self._kind(weight.shape[1], weight.shape[0], bias is not None, device="meta")
         linear.weight = nn.Parameter(weight, requires_grad=self.learns)
         if bias is not None:
             linear.bias = nn.Parameter(bias, requires_grad=self.learns)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cliptune import halves
 from cliptune import towers as T
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
@@ -51,6 +52,7 @@ def _shard_blocks(backbone: Backbone, mesh: DeviceMesh, fully_shard: Any) -> Non
         if isinstance(part, Projections):
             part.separate()
     for tower in backbone.towers().values():
+        halves.let_go(tower)
         for _, block in T.blocks(tower):
             fully_shard(block, mesh=mesh)
 

@@ -24,6 +24,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "packing",
         "pooled",
         "batch_first",
+        "halves",
         "prompts",
         "learned_words",
     }
