@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cliptune import batch_first
 from cliptune.backbone import Backbone
@@ -100,3 +101,22 @@ def test_towers_compute_so_and_are_plain_open_clip_again_where_that_is_wanted(vi
     vit.train()
     for found, wanted in zip((vit.encode_image(images), vit.encode_text(tokens)), rows, strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_a_step_in_bfloat16_attends_in_bfloat16_and_leaves_the_settings_as_they_were(vit: Backbone) -> None:
+    dtypes: set[torch.dtype] = set()
+    vit = copy.deepcopy(vit).train().requires_grad_(True)
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten.bmm.default:
+                dtypes.add(args[0].dtype)
+            return func(*args, **(kwargs or {}))
+
+    images = torch.randn(2, 3, 32, 32)
+    assert not torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    with Seen(), torch.autocast("cpu", torch.bfloat16):
+        vit.encode_image(images)
+    assert dtypes == {torch.bfloat16}
+    assert not torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    assert torch.backends.cuda.flash_sdp_enabled()
