@@ -75,7 +75,13 @@ class AdaptedCLIP:
 
     @contextmanager
     def in_precision(self, precision: str) -> Iterator[None]:
-        """While it lasts, the towers multiply in a precision: `bf16-mixed`, in bfloat16; or `32-true`, as else. Other threads wait."""
+        """While it lasts, the towers multiply in a precision: `bf16-mixed`, in bfloat16; or `32-true`, as else. Other threads wait.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        if precision not in ("32-true", "bf16-mixed"):
+            raise ConfigError(f"precision {precision} is neither 32-true nor bf16-mixed. Take one of these.")
         with self._lock:
             before, self._half = self._half, precision == "bf16-mixed"
             try:

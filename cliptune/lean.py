@@ -48,6 +48,7 @@ def _deferred(names: tuple[str, ...]) -> Iterator[None]:
     names = tuple(name for name in names if name not in sys.modules and find_spec(name) is not None)
     finder = _Finder(names)
     sys.meta_path.insert(0, finder)
+    _Later.open = True
     try:
         yield
     finally:
@@ -63,7 +64,6 @@ class _Finder(MetaPathFinder, Loader):
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
-        _Later.open = True
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         """Python's question."""

@@ -246,7 +246,7 @@ class AdaptModule(Scoring):
 
 
 def _seed(device: torch.device, number: int) -> None:
-    """As `torch.manual_seed`, which for each kind of device that is not in use yet would note a traceback, and keep them all."""
+    """As `torch.manual_seed`, which would note a traceback for each kind of device that is not in use, every time."""
     torch.default_generator.manual_seed(number)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(number)

@@ -114,6 +114,8 @@ def test_towers_multiply_in_the_precision_that_is_asked_for_and_are_as_before_af
     assert [name for name, _ in model.backbone.named_modules()] == names
     with torch.autocast("cpu", torch.bfloat16):
         assert not torch.equal(model.encode_images(pics), whole)  # around it, somebody else's holds
+    with pytest.raises(CliptuneError, match="precision fp16 is neither 32-true nor bf16-mixed"), model.in_precision("fp16"):
+        pass
     predict(model, "half.npy", precision="bf16-mixed")
     np.testing.assert_allclose(np.load("half.npy"), half, atol=0.01)
     predict(model, "whole.npy")
