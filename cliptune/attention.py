@@ -8,9 +8,9 @@ import inspect
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cliptune.attended import attend
 from cliptune.errors import ConfigError
 from cliptune.projections import JoinedProjections, Projection, Projections
 
@@ -73,7 +73,7 @@ class SplitAttention(nn.Module):
         mask = mask_of(attn_mask, key_padding_mask, q)
         dropped = self.attn_drop.p if isinstance(self.attn_drop, nn.Dropout) else self.dropout
         q, k = self.ln_q(q), self.ln_k(k)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropped if self.training else 0.0)
+        x = attend(q, k, v, mask, dropped if self.training else 0.0)
         x = self.out_drop(self.out(self.ln_inner(x.transpose(1, 2).flatten(2))))
         x = x if first else x.transpose(0, 1)
         return (x, None) if self.gives_pair else x
@@ -130,7 +130,7 @@ class PoolAttention(nn.Module):
         x = x + self.positional_embedding.to(x.dtype)  # type: ignore[operator]
         products = (self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x))
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in products)
-        return self.c_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(1))
+        return self.c_proj(attend(q, k, v).transpose(1, 2).flatten(1))
 
     def restore(self) -> nn.Module:
         """The module that this stood in for, with these weights."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cliptune.attended import attend
 from cliptune.attention import mask_of
 from cliptune.halves import turned
 
@@ -40,7 +41,7 @@ class BatchFirst(nn.MultiheadAttention):
             parts = F.linear(query, *own), *F.linear(key, *others).chunk(2, dim=-1)
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # [B, H, L, D / H]
         mask = mask_of(attn_mask, None, q)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0)
+        x = attend(q, k, v, mask, self.dropout if self.training else 0.0)
         return self.out_proj(x.transpose(1, 2).flatten(2)), None
 
 

@@ -18,6 +18,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
         "pretrained",
         "backbone",
         "projections",
+        "attended",
         "attention",
         "targets",
         "adapters",
