@@ -1,10 +1,11 @@
 """Multinomial logistic regression on rows, drawn towards given class rows, and the sweep of its strength on validation.
 
-By torch's L-BFGS and not scikit-learn's: it can draw towards rows other than zero, it runs where the rows are, and it takes 0.4 to 1.0
-of its time (benchmarks/probe_features.py).
+By torch's L-BFGS and not scikit-learn's: it can draw towards rows other than zero, it runs where the rows are, and it takes 0.1 to 0.7
+of its time to get lower (benchmarks/probe_features.py).
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import log10, sqrt
 from typing import NamedTuple
 
@@ -18,7 +19,10 @@ ITERATIONS = 1000  # Radford et al. 2021, appendix A.3
 COARSE = (1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6)  # ibid.: of lambda; here of C = 1 / lambda, which is the same set
 PER_DECADE = 8  # ibid.: the resolution at which the search ends
 TRUST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-TOLERANCE = 1e-6  # of the greatest entry of the mean loss's gradient; scikit-learn's default is 1e-4
+TOLERANCE = 1e-5  # of the greatest entry of the gradient, in the measure in which the mean loss bends about as 1: float32 tells no less
+ROUGH = 1e-3  # likewise, to tell strengths apart
+CHANGE = 1e-16  # of the mean loss along a step: below both, else they end first
+LONGEST = 30.0  # a step, of the shortest; where images are told apart the bend is soon another than where it was measured
 
 
 class Solution(NamedTuple):
@@ -37,62 +41,114 @@ class Choice(NamedTuple):
     tried: dict[float, float]  # accuracy on validation by C
 
 
-def solve(
-    rows: Tensor, labels: Tensor, start: Tensor, scale: float, strength: float, with_bias: bool = False, guess: Solution | None = None
-) -> Solution:
-    """Minimise  sum of CE(scale * rows @ (start + delta).T + bias)  +  |scale * delta|^2 / (2 * strength).
+class Problem:
+    """Minimise  sum of CE(scale * rows @ (start + delta).T + bias)  +  |scale * delta|^2 / (2 * strength)  at any strength.
 
     With `start` zero that is scikit-learn's `LogisticRegression(C=strength)`. Drawn towards the zero-shot rows it is CLAP's constraint on
     linear probing (Silva-Rodriguez et al. 2024, sec. 4: a penalty on the distance of each class row from its text's) with one strength for
     all classes. In full float32, whatever the precision around it.
+
+    CLIP's rows lie along few of their axes, over which L-BFGS takes many small steps. So they are turned to their principal axes, once for
+    all strengths, and a step along each is scaled by how sharply the sum bends there; of N rows in more than N dimensions N are left.
 
     Args:
         rows: [N, D].
         labels: [N], class numbers; -1 is left out.
         start: [C, D].
         scale: the factor on the products.
-        strength: C; the smaller, the stronger the pull.
         with_bias: learn a bias for each class, which is drawn towards nothing.
-        guess: where to begin; the minimum is the same.
-
-    Returns:
-        The minimum.
     """
-    with exact(rows.device):  # rounded to bfloat16 the line search finds no way down, and stays where it began
-        return _solve(rows, labels, start, scale, strength, with_bias, guess)
+
+    def __init__(self, rows: Tensor, labels: Tensor, start: Tensor, scale: float, with_bias: bool = False) -> None:
+        known = labels >= 0
+        self.labels, self.scale, self.with_bias, self.dtype = labels[known], scale, with_bias, start.dtype
+        with exact(rows.device):
+            rows = rows[known].float()
+            self.origin = scale * rows @ start.float().T  # [N, C], of what does not change
+            self.truth = F.one_hot(self.labels, len(start)).to(rows.dtype)
+            self.middle = rows.mean(dim=0) if with_bias else torch.zeros_like(rows[0])  # which a free bias takes up: far fewer iterations
+            self.axes, self.squares = _principal(rows - self.middle)
+            turned = (rows - self.middle) @ self.axes
+            self.inputs = torch.cat([turned, rows.new_ones(len(rows), 1)], dim=1) if with_bias else turned
+
+    def solve(self, strength: float, guess: Solution | None = None, tolerance: float = TOLERANCE) -> Solution:
+        """The minimum.
+
+        Args:
+            strength: C; the smaller, the stronger the pull.
+            guess: where to begin; the minimum is the same.
+            tolerance: where to end.
+        """
+        with exact(self.inputs.device):  # rounded to bfloat16 the line search finds no way down, and stays where it began
+            return self._solution(self._minimum(strength, self._change(guess), tolerance))
+
+    def _minimum(self, strength: float, change: Tensor, tolerance: float) -> Tensor:
+        """From a change to the best, both [C, axes and bias]."""
+        inputs, labels, count = self.inputs, self.labels[:, None], len(self.inputs)
+        pull = torch.full_like(change[0], 1 / strength)
+        if self.with_bias:
+            pull[-1] = 0
+        steps = self._steps(change, pull)
+        steered = change / steps
+        steered.grad = torch.zeros_like(steered)
+
+        def evaluate() -> Tensor:  # by hand: the gradient is two products
+            change = steps * steered
+            logits = self.origin + inputs @ change.T
+            norm = logits.logsumexp(dim=1, keepdim=True)
+            loss = (norm - logits.gather(1, labels)).sum() + (pull * change.square()).sum() / 2
+            steered.grad = steps * (((logits - norm).exp() - self.truth).T @ inputs + pull * change) / count
+            return loss / count
+
+        solver = torch.optim.LBFGS([steered], 1, ITERATIONS, None, tolerance, CHANGE, history_size=20, line_search_fn="strong_wolfe")
+        solver.step(evaluate)  # type: ignore[arg-type]
+        return steps * steered
+
+    def search(
+        self,
+        accuracy: Callable[[Solution | None], float],
+        loss: Callable[[Solution | None], float] = lambda solution: 0.0,
+        images: int | None = None,
+    ) -> tuple[Solution | None, Choice]:
+        """As `sweep`, by rough minima, of which the best is made a fine one unless it loses by that."""
+        best, choice = sweep(partial(self.solve, tolerance=ROUGH), accuracy, loss, images)
+        if best is None:
+            return best, choice
+        fine = self.solve(choice.strength, best)
+        return (fine, choice._replace(accuracy=said)) if (said := accuracy(fine)) >= choice.accuracy else (best, choice)
+
+    def _steps(self, change: Tensor, pull: Tensor) -> Tensor:
+        """The length of a step along each axis, after which the mean loss bends about as 1 everywhere: [axes and bias]."""
+        said = (self.origin + self.inputs @ change.T).softmax(dim=1)
+        squares = torch.cat([self.squares, self.squares.new_full((1,), len(said))]) if self.with_bias else self.squares
+        bend = (said * (1 - said)).mean() * squares + pull
+        steps = (len(said) / bend).sqrt()
+        return steps.clamp(max=LONGEST * float(steps.min()))
+
+    def _change(self, solution: Solution | None) -> Tensor:
+        if solution is None:
+            return self.inputs.new_zeros(self.origin.shape[1], self.inputs.shape[1])
+        delta = self.scale * solution.delta.to(self.inputs)
+        change = delta @ self.axes
+        if not self.with_bias:
+            return change
+        bias = solution.bias.to(delta) if solution.bias is not None else 0
+        return torch.cat([change, (bias + delta @ self.middle)[:, None]], dim=1)
+
+    def _solution(self, change: Tensor) -> Solution:
+        logits = self.origin + self.inputs @ change.T
+        delta = change[:, : len(self.squares)] @ self.axes.T
+        bias = (change[:, -1] - delta @ self.middle).to(self.dtype) if self.with_bias else None
+        return Solution((delta / self.scale).to(self.dtype), bias, float(F.cross_entropy(logits, self.labels)))
 
 
-def _solve(rows: Tensor, labels: Tensor, start: Tensor, scale: float, strength: float, with_bias: bool, guess: Solution | None) -> Solution:
-    known = labels >= 0
-    rows, labels = rows[known].float(), labels[known]
-    origin = scale * rows @ start.float().T  # [N, C], of what does not change
-    count = len(start)
-    middle = rows.mean(dim=0) if with_bias else torch.zeros_like(rows[0])  # which a free bias takes up: far fewer iterations
-    change = torch.zeros(count, rows.shape[1] + with_bias, dtype=torch.float32, device=rows.device)
-    if guess is not None:
-        change[:, : rows.shape[1]] = scale * guess.delta
-        if with_bias and guess.bias is not None:
-            change[:, -1] = guess.bias + change[:, :-1] @ middle
-    inputs = torch.cat([rows - middle, rows.new_ones(len(rows), 1)], dim=1) if with_bias else rows
-    truth = F.one_hot(labels, count).to(rows.dtype)
-    penalised = torch.ones_like(change[0])
-    if with_bias:
-        penalised[-1] = 0
-    change.grad = torch.zeros_like(change)
-
-    def evaluate() -> Tensor:  # by hand: the gradient is two products
-        logits = origin + inputs @ change.T
-        norm = logits.logsumexp(dim=1)
-        loss = (norm - logits.gather(1, labels[:, None])[:, 0]).sum() + (penalised * change.square()).sum() / (2 * strength)
-        change.grad = (((logits - norm[:, None]).exp() - truth).T @ inputs + penalised * change / strength) / len(rows)
-        return loss / len(rows)
-
-    solver = torch.optim.LBFGS([change], 1, ITERATIONS, None, TOLERANCE, 1e-12, history_size=20, line_search_fn="strong_wolfe")
-    solver.step(evaluate)  # type: ignore[arg-type]
-    logits = origin + inputs @ change.T
-    delta = (change[:, : rows.shape[1]] / scale).to(start.dtype)
-    bias = (change[:, -1] - change[:, :-1] @ middle).to(start.dtype) if with_bias else None
-    return Solution(delta, bias, float(F.cross_entropy(logits, labels)))
+def _principal(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthogonal axes of [N, D], as columns [D, min(N, D)], and the sum of squares along each."""
+    few = len(rows) < rows.shape[1]  # then what is left out must be nothing, and is found in more digits
+    given = rows.cpu().double() if few else rows
+    squares, axes = torch.linalg.eigh((given.T @ given).cpu().double())
+    kept = min(rows.shape)
+    return axes[:, -kept:].to(rows), squares[-kept:].clamp(min=0).to(rows)
 
 
 def sweep(

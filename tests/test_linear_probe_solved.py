@@ -32,7 +32,7 @@ def test_from_zero_it_finds_scikit_learns_probabilities(backbone: Backbone, bias
     ours = 90 * loss + float(weights.square().sum()) / (2 * strength)
     right = theirs.predict_log_proba(train.rows.double().numpy())[np.arange(90), train.labels.numpy()]
     best = -right.sum() + np.square(theirs.coef_).sum() / (2 * strength)
-    assert ours == pytest.approx(best, rel=1e-3)
+    assert ours == pytest.approx(best, rel=1e-3, abs=1e-4)  # all of it may be as little as float32 tells
     assert method.found.accuracy == pytest.approx((said.argmax(axis=1) == held_out.labels.numpy()).mean())
     assert loss == pytest.approx(F.cross_entropy(logits(method, backbone, train.rows), train.labels).item(), rel=1e-3)
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from cliptune.data.formats.features import open_features
-from cliptune.logistic import COARSE, TRUST, Choice, Solution, solve, sweep, trust_of
+from cliptune.logistic import COARSE, TRUST, Choice, Problem, Solution, sweep, trust_of
 
 SCALE, CLASSES, WIDTH = 30.0, 5, 12
 CALTECH = Path(__file__).parents[2] / "shared" / "data" / "clip_features" / "caltech101_vitb32.npz"
@@ -39,6 +39,12 @@ def objective(change: np.ndarray, start: Tensor, strength: float, with_bias: boo
     total = F.cross_entropy(logits, labels, reduction="sum") + 0.5 / strength * given[:, :-1].square().sum()
     total.backward()
     return total.item(), given.grad.numpy().reshape(-1)  # type: ignore[union-attr]
+
+
+def solve(
+    rows: Tensor, labels: Tensor, start: Tensor, scale: float, strength: float, with_bias: bool = False, guess: Solution | None = None
+) -> Solution:
+    return Problem(rows, labels, start, scale, with_bias).solve(strength, guess)
 
 
 def flat(solution: Solution) -> np.ndarray:
@@ -90,6 +96,42 @@ def test_from_given_rows_it_is_scipys_minimum(strength: float, with_bias: bool) 
     )
     assert objective(flat(found), start, strength, with_bias)[0] == pytest.approx(reference.fun, rel=1e-6)
     assert objective(zero, start, strength, with_bias)[0] > 1.001 * reference.fun
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_fewer_rows_than_dimensions_have_the_same_minimum(with_bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = F.normalize(torch.randn(9, 40, generator=generator), dim=-1)
+    labels, start = torch.arange(9) % 3, F.normalize(torch.randn(3, 40, generator=generator), dim=-1)
+    zero = torch.zeros_like(start)
+    found = solve(rows, labels, zero, SCALE, 0.1, with_bias)
+    theirs = LogisticRegression(C=0.1, fit_intercept=with_bias, tol=1e-10, max_iter=10_000).fit(rows.double().numpy(), labels.numpy())
+    np.testing.assert_allclose(SCALE * found.delta, theirs.coef_, atol=1e-3)
+    again = solve(rows, labels, start, SCALE, 0.1, with_bias, guess=found)
+    torch.testing.assert_close(again.delta, solve(rows, labels, start, SCALE, 0.1, with_bias).delta, atol=1e-4, rtol=0)
+
+
+def test_steps_are_scaled_by_how_sharply_the_sum_bends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Along axes of very unlike spread, equal steps take more looks at the rows."""
+    rows, labels, start = problem()
+    narrow = rows * torch.logspace(0, -2, WIDTH)
+    looks: list[int] = []
+    given = torch.optim.LBFGS.step
+
+    def step(self: torch.optim.LBFGS, closure: Callable[[], Tensor]) -> Tensor:
+        def counted() -> Tensor:
+            looks[-1] += 1
+            return closure()
+
+        looks.append(0)
+        return given(self, counted)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.optim.LBFGS, "step", step)
+    found = solve(narrow, labels, start, SCALE, 10.0)
+    monkeypatch.setattr("cliptune.logistic.LONGEST", 1.0)
+    equal = solve(narrow, labels, start, SCALE, 10.0)
+    assert 1.3 * looks[0] < looks[1]
+    assert found.loss == pytest.approx(equal.loss, rel=1e-3)
 
 
 def test_the_loss_is_the_mean_over_the_training_rows() -> None:
@@ -283,6 +325,6 @@ def test_caltech101_reaches_scikit_learns_top1(shots: int, wanted: float) -> Non
             return 0.0
         return ((100 * rows[split][0] @ solution.delta.T + solution.bias).argmax(dim=1) == rows[split][1]).float().mean().item()
 
-    best, choice = sweep(lambda c, guess: solve(*rows[f"shot{shots}"], start, 100.0, c, True, guess), top1)
+    best, choice = Problem(*rows[f"shot{shots}"], start, 100.0, True).search(top1)
     assert top1(best) == choice.accuracy
     assert top1(best, "test") >= wanted

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
-from cliptune.logistic import Choice, Solution, solve, sweep, trust_of
+from cliptune.logistic import Choice, Problem, Solution, trust_of
 from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
 from cliptune.objectives.base import Objective
 from cliptune.objectives.cross_entropy import CrossEntropy
@@ -149,9 +149,7 @@ class LinearProbe(Method):
         trust = trust_of(train.rows, train.labels, self.start_rows, scale) if self.trust is None and self.from_text else self.trust
         towards = self.start_rows * (1.0 if trust is None else trust)
 
-        def fit(strength: float, guess: Solution | None) -> Solution:
-            return solve(train.rows, train.labels, towards, scale, strength, self.with_bias, guess)
-
+        problem = Problem(train.rows, train.labels, towards, scale, self.with_bias)
         known = validation.labels >= 0
         rows, labels = validation.rows[known], validation.labels[known]
 
@@ -166,7 +164,7 @@ class LinearProbe(Method):
             return float(F.cross_entropy(logits(solution).float(), labels))
 
         with exact(rows.device):
-            best, self.found = sweep(fit, accuracy, loss, len(labels))
+            best, self.found = problem.search(accuracy, loss, len(labels))
             at_start = float(F.cross_entropy(scale * train.rows @ self.start_rows.T, train.labels, ignore_index=-1))
         drawn = f"; drawn towards {trust:g} of the class texts' rows" if trust is not None and trust < 1 and best is not None else ""
         log.info(
