@@ -21,6 +21,8 @@ def by_group(group: Tensor, groups: int, weights: Tensor, of: Tensor | None = No
     """
     column = torch.arange(len(group)) if of is None else of
     factor = torch.ones(len(group)) if value is None else value
+    if weights.shape[1] == 1:  # no resamples: laying out a matrix would take longer than the sums
+        return weights.new_zeros(groups, 1).index_add_(0, group, weights[column] * factor.to(weights.dtype)[:, None])
     matrix = sparse.csr_matrix(
         (factor.to(weights.dtype).numpy(), (group.numpy(), column.numpy())), shape=(groups, len(weights))
     )  # one number for each of M: a product with it reads each weight once
