@@ -1,6 +1,7 @@
-"""Draw the tables of docs/benchmarks.md from results/*.json: `python benchmarks/page.py`, after any measurement.
+"""Draw the tables of docs/benchmarks*.md from results/*.json: `python benchmarks/page.py`, after any measurement.
 
-A table stands between `<!-- results NAME -->` and `<!-- end -->`; tests/test_benchmarks_page.py holds the page to the files.
+A table stands between `<!-- results NAME -->` and `<!-- end -->`, and what all of a page come to between `<!-- glance -->` and that;
+tests/test_benchmarks_page.py holds the pages to the files.
 """
 
 import json
@@ -12,8 +13,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks_parts.md")
 PLACE = re.compile(r"<!-- results (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+GLANCE = re.compile(r"<!-- glance -->\n.*?<!-- end -->", re.DOTALL)
+HEADING_OR_PLACE = re.compile(r"^## (.+)$|^<!-- results (\w+) -->$", re.MULTILINE)
 OWN = ("case", "ratio", "goal", "items", "seconds")  # of a line; what else there is are notes
 PROOFS = (
     "losses apart",
@@ -28,7 +31,38 @@ SHOWN = ("torch", "open_clip_torch", "lightning")
 
 def drawn(text: str, folder: Path = RESULTS) -> str:
     """The page with its tables as the files have them."""
-    return PLACE.sub(lambda found: f"<!-- results {found[1]} -->\n{_of(folder / f'{found[1]}.json')}\n<!-- end -->", text)
+    text = PLACE.sub(lambda found: f"<!-- results {found[1]} -->\n{_of(folder / f'{found[1]}.json')}\n<!-- end -->", text)
+    return GLANCE.sub(lambda _: f"<!-- glance -->\n{glance(text, folder)}\n<!-- end -->", text)
+
+
+def glance(text: str, folder: Path = RESULTS) -> str:
+    """A row for each section: how many of its goals are met, and which are not."""
+    rows, heading = ["| job | goals met | missed |", "|---|---|---|"], ""
+    found: dict[str, list[tuple[str, bool]]] = {}
+    for title, name in HEADING_OR_PLACE.findall(text):
+        heading = title or heading
+        found.setdefault(heading, []).extend(goals(folder / f"{name}.json") if name else [])
+    for heading, each in found.items():
+        place = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())  # as MkDocs makes them
+        missed = "<br>".join(case for case, met in each if not met)
+        rows.append(f"| [{heading}](#{place}) | {f'{sum(met for _, met in each)} of {len(each)}' if each else 'not measured'} | {missed} |")
+    return "\n".join(rows)
+
+
+def goals(file: Path) -> list[tuple[str, bool]]:
+    """The cases of a result that have a goal, and whether it is met; with what was measured where it is not."""
+    if not file.is_file():
+        return []
+    found = json.loads(file.read_text(encoding="utf-8"))
+    met = [(one["case"], one["met"]) for one in found.get("goals", [])]  # of a table that was made where it was measured
+    for line in found.get("lines", []):
+        bound, word = re.fullmatch(r"(.*?) ?(met|missed)?", line["goal"]).groups()  # type: ignore[union-attr]
+        if bound:
+            met.append((f"{line['case']} ({line['ratio']['median']:.3g}, goal {bound})", word == "met"))
+        if most := line.get("memory goal"):
+            ratio = line.get("peak ratio", line.get("memory ratio"))
+            met.append((f"memory: {line['case']} ({ratio:.3g}, goal <= {most:g})", ratio <= most))
+    return met
 
 
 def _of(file: Path) -> str:
@@ -72,4 +106,5 @@ def where(found: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(drawn(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(drawn(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -22,17 +22,34 @@ def page() -> ModuleType:
     return module
 
 
-def test_the_page_is_as_the_results_are(page: ModuleType) -> None:
-    text = page.PAGE.read_text(encoding="utf-8")
-    assert page.drawn(text) == text, "run `python benchmarks/page.py`"
+def test_the_pages_are_as_the_results_are(page: ModuleType) -> None:
+    for file in page.PAGES:
+        text = file.read_text(encoding="utf-8")
+        assert page.drawn(text) == text, "run `python benchmarks/page.py`"
 
 
 def test_every_result_with_lines_is_shown(page: ModuleType) -> None:
     files = [file for file in page.RESULTS.glob("*.json") if isinstance(json.loads(file.read_text(encoding="utf-8")).get("lines"), list)]
-    places = re.findall(r"<!-- results (\w+) -->", page.PAGE.read_text(encoding="utf-8"))
+    places = [name for file in page.PAGES for name in re.findall(r"<!-- results (\w+) -->", file.read_text(encoding="utf-8"))]
     with_pairs = {file.stem for file in files if "a" in json.loads(file.read_text(encoding="utf-8"))}
     assert with_pairs <= set(places)
     assert len(places) == len(set(places))
+
+
+def test_a_glance_counts_the_goals_of_each_section_and_names_those_missed(page: ModuleType, tmp_path: Path) -> None:
+    ratio = {"median": 0.91, "min": 0.4, "max": 1.625}
+    lines = [
+        {"case": "fast", "ratio": ratio, "goal": "<= 1.0 met"},
+        {"case": "slow", "ratio": ratio, "goal": "<= 0.8 missed", "memory goal": 0.5, "peak ratio": 0.75},
+        {"case": "told", "ratio": ratio, "goal": ""},
+    ]
+    (tmp_path / "one.json").write_text(json.dumps({"lines": lines}), encoding="utf-8")
+    (tmp_path / "two.json").write_text(json.dumps({"goals": [{"case": "made", "met": True}]}), encoding="utf-8")
+    text = "## A `--b` of 1,000\n<!-- results one -->\nx\n<!-- results two -->\n## Other\n<!-- results three -->\n"
+    assert page.glance(text, tmp_path).splitlines()[2:] == [
+        "| [A `--b` of 1,000](#a-b-of-1000) | 2 of 4 | slow (0.91, goal <= 0.8)<br>memory: slow (0.75, goal <= 0.5) |",
+        "| [Other](#other) | not measured |  |",
+    ]
 
 
 def test_a_table_says_medians_spread_goal_notes_and_who_is_absent(page: ModuleType, tmp_path: Path) -> None:
