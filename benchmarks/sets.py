@@ -26,7 +26,7 @@ from cliptune.sweep.plots import COLOURS, FAINT, MARKERS
 
 ROOT = Path(__file__).parents[1]
 DATA = "../shared/data/{}/data.parquet"
-SHOTS, SEEDS = "1,4,16", "1,2,3"
+SHOTS, SEEDS = "1,2,4,8,16", "1,2,3"
 PHOTOS = {
     "path": DATA.format("caltech101"),
     "images": 200,
@@ -78,12 +78,12 @@ def config(name: str) -> dict[str, Any]:
     }
 
 
-def run(name: str, root: Path, jobs: int) -> int:
+def run(name: str, root: Path, jobs: int, shots: str) -> int:
     """The sweep of a set."""
     file = root / f"{name}.yaml"
     file.write_text(yaml.safe_dump(config(name), sort_keys=False), encoding="utf-8")
     captions = SETS[name].get("label_column") is None
-    words = ["--methods", "flyp,lora_contrastive", "--shots", "all"] if captions else ["--methods", "all", "--shots", SHOTS]
+    words = ["--methods", "flyp,lora_contrastive", "--shots", "all"] if captions else ["--methods", "all", "--shots", shots]
     words = [sys.executable, "-m", "cliptune", "sweep", "--config", str(file), *words, "--seeds", SEEDS]
     with (root / f"{name}.log").open("a", encoding="utf-8") as log:
         return subprocess.run(
@@ -120,7 +120,7 @@ def tables(found: dict[str, dict[str, Any]]) -> Iterable[str]:
     head = "| | " + " | ".join(classes) + " |\n|---|" + "---|" * len(classes)
     metric = "| metric | " + " | ".join(METRICS.get(one["metric"], one["metric"]) for one in classes.values()) + " |"
     zero = "| zero-shot | " + " | ".join(f"{one['zero_shot']:.3f}" for one in classes.values()) + " |"
-    for shots in (int(count) for count in SHOTS.split(",")) if classes else ():
+    for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"]} - {"all"}):
         rows = [f"| {method} | " + " | ".join(told(one, method, shots) for one in classes.values()) + " |" for method in methods]
         yield "\n".join([f"{shots} image{'s' * (shots > 1)} of each class, test:\n", head, metric, zero, *rows])
     if classes:
@@ -183,7 +183,7 @@ def draw(found: dict[str, dict[str, Any]], file: Path) -> None:
             )
         axis.set_xscale("log")
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xticks([1, 4, 16], ["1", "4", "16"])
+        axis.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_title(f"{name}, {METRICS.get(one['metric'], one['metric'])}", loc="left", fontsize=9)
         axis.grid(axis="y", color="#e6e6e1", linewidth=0.8)
@@ -200,6 +200,7 @@ def fill(root: Path) -> None:
     file = RESULTS / "sets.json"
     before = json.loads(file.read_text(encoding="utf-8"))["sets"] if file.is_file() else {}
     fresh = {name: {**{key: one[key] for key in KEPT}, "machine": machine()} for name in SETS if (one := read(name, root)) is not None}
+    fresh = {name: joined(before[name], one) if name in before else one for name, one in fresh.items()}
     found = {name: {**before, **fresh}[name] for name in SETS if name in before or name in fresh}
     whole = {"versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "sets": found}
     file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
@@ -211,6 +212,20 @@ def fill(root: Path) -> None:
     page.write_text(before + MARKS[0] + "\n" + "\n\n".join(parts) + "\n" + MARKS[1] + rest.partition(MARKS[1])[2], encoding="utf-8")
 
 
+def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A sweep at other numbers of shots beside the one before; what is recommended is of the one with more."""
+    measured = {(mean["method"], mean["shots"]) for mean in new["means"]}
+    means = [mean for mean in old["means"] if (mean["method"], mean["shots"]) not in measured] + new["means"]
+    last = max(old, new, key=lambda one: (_number(one["recommendation"]["shots"]), one is new))
+    shots = sorted({*old["shots"], *new["shots"]}, key=_number)
+    means.sort(key=lambda mean: (new["methods"].index(mean["method"]), _number(mean["shots"])))
+    return {**new, "shots": shots, "means": means, "recommendation": last["recommendation"], "failed": [*old["failed"], *new["failed"]]}
+
+
+def _number(shots: int | str) -> float:
+    return float("inf") if shots == "all" else float(shots)
+
+
 KEPT = "metric", "methods", "shots", "seeds", "zero_shot", "means", "recommendation", "failed"
 MARKS = "<!-- sets -->", "<!-- end of sets -->"
 
@@ -220,6 +235,7 @@ def main() -> None:
     parser.add_argument("command", choices=("run", "fill"))
     parser.add_argument("--root", type=Path, default=Path("runs/sets"))
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
+    parser.add_argument("--shots", default=SHOTS, help="of the sets with classes; others than those measured before are added to these")
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     given.root.mkdir(parents=True, exist_ok=True)
@@ -227,7 +243,7 @@ def main() -> None:
         fill(given.root)
         return
     for name in given.sets:
-        print(f"{name}: status {run(name, given.root, given.jobs)}", flush=True)
+        print(f"{name}: status {run(name, given.root, given.jobs, given.shots)}", flush=True)
 
 
 if __name__ == "__main__":

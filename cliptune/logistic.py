@@ -1,6 +1,6 @@
 """Multinomial logistic regression on rows, drawn towards given class rows, and the sweep of its strength on validation.
 
-By torch's L-BFGS and not scikit-learn's: it can draw towards rows other than zero, it runs where the rows are, and it takes 0.1 to 0.7
+By torch's L-BFGS and not scikit-learn's: it can draw towards rows other than zero, it runs where the rows are, and it takes 0.2 to 0.8
 of its time to get lower (benchmarks/probe_features.py).
 """
 
@@ -67,8 +67,9 @@ class Problem:
             self.origin = scale * rows @ start.float().T  # [N, C], of what does not change
             self.truth = F.one_hot(self.labels, len(start)).to(rows.dtype)
             self.middle = rows.mean(dim=0) if with_bias else torch.zeros_like(rows[0])  # which a free bias takes up: far fewer iterations
-            self.axes, self.squares = _principal(rows - self.middle)
-            turned = (rows - self.middle) @ self.axes
+            rows = rows - self.middle if with_bias else rows
+            self.axes, self.squares = _principal(rows)
+            turned = rows @ self.axes
             self.inputs = torch.cat([turned, rows.new_ones(len(rows), 1)], dim=1) if with_bias else turned
 
     def solve(self, strength: float, guess: Solution | None = None, tolerance: float = TOLERANCE) -> Solution:
@@ -81,6 +82,19 @@ class Problem:
         """
         with exact(self.inputs.device):  # rounded to bfloat16 the line search finds no way down, and stays where it began
             return self._solution(self._minimum(strength, self._change(guess), tolerance))
+
+    def search(
+        self,
+        accuracy: Callable[[Solution | None], float],
+        loss: Callable[[Solution | None], float] = lambda solution: 0.0,
+        images: int | None = None,
+    ) -> tuple[Solution | None, Choice]:
+        """As `sweep`, by rough minima, of which the best is made a fine one unless it loses by that."""
+        best, choice = sweep(partial(self.solve, tolerance=ROUGH), accuracy, loss, images)
+        if best is None:
+            return best, choice
+        fine = self.solve(choice.strength, best)
+        return (fine, choice._replace(accuracy=said)) if (said := accuracy(fine)) >= choice.accuracy else (best, choice)
 
     def _minimum(self, strength: float, change: Tensor, tolerance: float) -> Tensor:
         """From a change to the best, both [C, axes and bias]."""
@@ -103,19 +117,6 @@ class Problem:
         solver = torch.optim.LBFGS([steered], 1, ITERATIONS, None, tolerance, CHANGE, history_size=20, line_search_fn="strong_wolfe")
         solver.step(evaluate)  # type: ignore[arg-type]
         return steps * steered
-
-    def search(
-        self,
-        accuracy: Callable[[Solution | None], float],
-        loss: Callable[[Solution | None], float] = lambda solution: 0.0,
-        images: int | None = None,
-    ) -> tuple[Solution | None, Choice]:
-        """As `sweep`, by rough minima, of which the best is made a fine one unless it loses by that."""
-        best, choice = sweep(partial(self.solve, tolerance=ROUGH), accuracy, loss, images)
-        if best is None:
-            return best, choice
-        fine = self.solve(choice.strength, best)
-        return (fine, choice._replace(accuracy=said)) if (said := accuracy(fine)) >= choice.accuracy else (best, choice)
 
     def _steps(self, change: Tensor, pull: Tensor) -> Tensor:
         """The length of a step along each axis, after which the mean loss bends about as 1 everywhere: [axes and bias]."""
