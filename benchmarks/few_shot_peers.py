@@ -36,7 +36,7 @@ ENTRIES: dict[str, dict[str, Any]] = {  # cliptune's side, by the published algo
     "FLYP": {"method": {"class_path": "Full"}, "objective": "Contrastive"},
     "VPT": {"method": {"class_path": "PromptTuning", "init_args": {"towers": "image", "depth": "deep"}}},
 }
-EPOCHS = {"CoOp": {1: 50, 2: 100, 4: 100}}  # by shots, as published; 200 for more: on rows that are known an epoch costs next to nothing
+EPOCHS = {"CoOp": {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}, "VPT": dict.fromkeys((1, 2, 4, 8, 16), 100)}  # by shots, as published
 MOST_EPOCHS = 100
 Cell = tuple[str, str, int, int]  # set, algorithm, shots, seed
 
@@ -47,7 +47,7 @@ def fit(cell: Cell, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     made = config(name, SETS[name], given.lr)
     epochs = min(given.epochs * max(16 // shots, 1), max(MOST_EPOCHS, given.epochs))
     if algorithm in EPOCHS:
-        epochs = EPOCHS[algorithm].get(shots, 200)
+        epochs = EPOCHS[algorithm][shots]
     made["model"].update(ENTRIES[algorithm])
     made["data"]["shots"] = shots
     solved = LBFGS.items() <= ENTRIES[algorithm]["method"].get("init_args", {}).items()  # in one epoch, which must be validated

@@ -61,6 +61,7 @@ def adapt(model: nn.Module) -> list[nn.Parameter]:
 def clip_lora(task: Task) -> Tensor:
     """Learn the products, and score the test images."""
     backbone = task.backbone()
+    backbone.restore_shapes()  # open_clip's own towers
     learned = adapt(backbone.model)
     tokens = backbone.preprocess.tokenize(task.texts).to(task.device)
     steps, done = task.times(STEPS * task.shots), 0
