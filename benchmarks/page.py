@@ -38,11 +38,12 @@ def drawn(text: str, folder: Path = RESULTS) -> str:
 def glance(text: str, folder: Path = RESULTS) -> str:
     """A row for each section: how many of its goals are met, and which are not."""
     rows, heading = ["| job | goals met | missed |", "|---|---|---|"], ""
-    found: dict[str, list[tuple[str, bool]]] = {}
+    found: dict[str, dict[str, list[tuple[str, bool]]]] = {}
     for title, name in HEADING_OR_PLACE.findall(text):
         heading = title or heading
-        found.setdefault(heading, []).extend(goals(folder / f"{name}.json") if name else [])
-    for heading, each in found.items():
+        found.setdefault(heading, {}).update({name: goals(folder / f"{name}.json")} if name else {})
+    for heading, files in found.items():
+        each = [(f"{name}: {case}" if len(files) > 1 else case, met) for name, cases in files.items() for case, met in cases]
         place = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())  # as MkDocs makes them
         missed = "<br>".join(case for case, met in each if not met)
         rows.append(f"| [{heading}](#{place}) | {f'{sum(met for _, met in each)} of {len(each)}' if each else 'not measured'} | {missed} |")
@@ -58,7 +59,7 @@ def goals(file: Path) -> list[tuple[str, bool]]:
     for line in found.get("lines", []):
         bound, word = re.fullmatch(r"(.*?) ?(met|missed)?", line["goal"]).groups()  # type: ignore[union-attr]
         if bound:
-            met.append((f"{line['case']} ({line['ratio']['median']:.3g}, goal {bound})", word == "met"))
+            met.append((f"{line['case']} ({line['ratio']['median']:.4g}, goal {bound})", word == "met"))
         if most := line.get("memory goal"):
             ratio = line.get("peak ratio", line.get("memory ratio"))
             met.append((f"memory: {line['case']} ({ratio:.3g}, goal <= {most:g})", ratio <= most))

@@ -47,7 +47,7 @@ def test_a_glance_counts_the_goals_of_each_section_and_names_those_missed(page: 
     (tmp_path / "two.json").write_text(json.dumps({"goals": [{"case": "made", "met": True}]}), encoding="utf-8")
     text = "## A `--b` of 1,000\n<!-- results one -->\nx\n<!-- results two -->\n## Other\n<!-- results three -->\n"
     assert page.glance(text, tmp_path).splitlines()[2:] == [
-        "| [A `--b` of 1,000](#a-b-of-1000) | 2 of 4 | slow (0.91, goal <= 0.8)<br>memory: slow (0.75, goal <= 0.5) |",
+        "| [A `--b` of 1,000](#a-b-of-1000) | 2 of 4 | one: slow (0.91, goal <= 0.8)<br>one: memory: slow (0.75, goal <= 0.5) |",
         "| [Other](#other) | not measured |  |",
     ]
 
