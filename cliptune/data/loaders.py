@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+KNOWN = 512  # rows of a batch of evaluation where frozen towers have seen all images
+
+
 def loader(data: ImageTextData, split: str, shuffle: bool) -> DataLoader[Any]:
     """Batches of a split, under its view.
 
@@ -53,7 +56,9 @@ def loader(data: ImageTextData, split: str, shuffle: bool) -> DataLoader[Any]:
     rows = data.rows(split, images=not (seen or (split == "train" and data.sights.decoded is not None)))
     draw = sampling(data) if shuffle else None
     count = len(rows) if draw is None else len(draw)
-    order = Order(count, data.batch_size, shuffle, data.options.seed, data.first_epoch, share, done, draw)
+    known = split != "train" and seen and data.sights.seen[split].key == "image_rows"
+    size = max(data.batch_size, KNOWN) if known else data.batch_size  # a batch of rows costs as much as one row
+    order = Order(count, size, shuffle, data.options.seed, data.first_epoch, share, done, draw)
     return WatchedLoader(rows, sampler=order, marks=marks, describe=lambda number: rows[[(0, number)]][0][2].key, **shared)
 
 
