@@ -88,6 +88,24 @@ def test_each_image_is_seen_once_and_by_later_runs_and_methods_not_at_all(tiny: 
     assert fitted(tiny["vit"], PromptTuning(position="middle"), tmp_path)[2] == sample
 
 
+@pytest.mark.parametrize(("limits", "batches"), [({}, [40]), ({"limit_val_batches": 1}, [8]), ({"limit_test_batches": 0.5}, [8] * 5)])
+def test_rows_that_are_known_are_evaluated_many_at_a_time_unless_batches_are_counted(
+    tiny: dict[str, str], tmp_path: Path, limits: dict[str, Any], batches: list[int]
+) -> None:
+    """So many batches must be of as many images, whatever is frozen."""
+    backbone, seen = Backbone(tiny["vit"]), []
+    data = ImageTextData(shots=4, batch_size=8, workers=0, preprocess=backbone.preprocess, needs="classes")
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "default_root_dir": tmp_path}
+
+    class Sizes(L.Callback):
+        def on_validation_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *rest: Any) -> None:
+            seen.append(len(batch["row"]))
+
+    trainer = L.Trainer(accelerator="cpu", callbacks=[Sizes()], **quiet, **limits)
+    trainer.validate(AdaptModule(backbone, LinearProbe(), CrossEntropy()), datamodule=data, verbose=False)
+    assert seen == batches
+
+
 def test_another_subset_shares_what_it_has_in_common(tiny: dict[str, str], tmp_path: Path) -> None:
     first = fitted(tiny["vit"], LinearProbe(), tmp_path, epochs=1, seed=0)[2]
     second = fitted(tiny["vit"], LinearProbe(), tmp_path, epochs=1, seed=1)[2]

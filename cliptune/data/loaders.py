@@ -56,10 +56,18 @@ def loader(data: ImageTextData, split: str, shuffle: bool) -> DataLoader[Any]:
     rows = data.rows(split, images=not (seen or (split == "train" and data.sights.decoded is not None)))
     draw = sampling(data) if shuffle else None
     count = len(rows) if draw is None else len(draw)
-    known = split != "train" and seen and data.sights.seen[split].key == "image_rows"
+    known = split != "train" and seen and data.sights.seen[split].key == "image_rows" and _unlimited(data)
     size = max(data.batch_size, KNOWN) if known else data.batch_size  # a batch of rows costs as much as one row
     order = Order(count, size, shuffle, data.options.seed, data.first_epoch, share, done, draw)
     return WatchedLoader(rows, sampler=order, marks=marks, describe=lambda number: rows[[(0, number)]][0][2].key, **shared)
+
+
+def _unlimited(data: ImageTextData) -> bool:
+    """Whether evaluation sees whole splits: so many batches of one would else be of more images than those of another."""
+    if data.trainer is None:
+        return True
+    limits = (data.trainer.limit_val_batches, data.trainer.limit_test_batches)
+    return all(isinstance(limit, float) and limit == 1.0 for limit in limits)  # the whole number 1 is one batch
 
 
 def sampling(data: ImageTextData) -> Sampling | None:
