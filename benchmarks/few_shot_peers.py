@@ -132,7 +132,7 @@ def goals(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the page counts: a goal for each algorithm, set and number of shots."""
     groups = {key: difference(runs) for key, runs in grouped(found).items()}
     return [
-        {"case": f"{algorithm}, {name}, {shots} shots ({mean(apart):+.1f} points)", "met": goal(apart) != "missed"}
+        {"case": f"{algorithm}, {name}, {shots} shot{'s' * (shots > 1)} ({mean(apart):+.1f} points)", "met": goal(apart) != "missed"}
         for (name, algorithm, shots), apart in groups.items()
     ]
 
