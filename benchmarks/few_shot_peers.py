@@ -45,9 +45,8 @@ def fit(cell: Cell, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The side of cliptune: validation chooses among ten epochs, and equally many steps are taken at all shots, but for `EPOCHS`."""
     name, algorithm, shots, seed = cell
     made = config(name, SETS[name], given.lr)
-    epochs = min(given.epochs * max(16 // shots, 1), max(MOST_EPOCHS, given.epochs))
-    if algorithm in EPOCHS:
-        epochs = EPOCHS[algorithm][shots]
+    usual = min(given.epochs * max(16 // shots, 1), max(MOST_EPOCHS, given.epochs))
+    epochs = EPOCHS.get(algorithm, {}).get(shots, usual)
     made["model"].update(ENTRIES[algorithm])
     made["data"]["shots"] = shots
     solved = LBFGS.items() <= ENTRIES[algorithm]["method"].get("init_args", {}).items()  # in one epoch, which must be validated
