@@ -54,6 +54,7 @@ SETS: dict[str, dict[str, Any]] = {  # what differs: data, epochs, and methods w
         "splits": {"train": "train", "test": "validation"},  # nano was pretrained on all of train, so that nothing of it can be test
     },
 }
+ALL = 48  # where the picture has all images
 EPOCHS = {"flickr8k": 2, "caltech101": 5, "tiny_imagenet": 5}  # 20 else
 
 
@@ -120,9 +121,10 @@ def tables(found: dict[str, dict[str, Any]]) -> Iterable[str]:
     head = "| | " + " | ".join(classes) + " |\n|---|" + "---|" * len(classes)
     metric = "| metric | " + " | ".join(METRICS.get(one["metric"], one["metric"]) for one in classes.values()) + " |"
     zero = "| zero-shot | " + " | ".join(f"{one['zero_shot']:.3f}" for one in classes.values()) + " |"
-    for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"]} - {"all"}):
+    for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"]}, key=_number):
         rows = [f"| {method} | " + " | ".join(told(one, method, shots) for one in classes.values()) + " |" for method in methods]
-        yield "\n".join([f"{shots} image{'s' * (shots > 1)} of each class, test:\n", head, metric, zero, *rows])
+        many = "All training images" if shots == "all" else f"{shots} image{'s' * (shots > 1)} of each class"
+        yield "\n".join([f"{many}, test:\n", head, metric, zero, *rows])
     if classes:
         rows = [f"| {method} | " + " | ".join(lost(one, method) for one in classes.values()) + " |" for method in methods]
         yield "\n".join(["What is forgotten at 16 images of each class, points on the guard:\n", head, *rows])
@@ -170,7 +172,7 @@ def draw(found: dict[str, dict[str, Any]], file: Path) -> None:
         for i, method in enumerate(methods):
             known = [mean for mean in one["means"] if mean["method"] == method]
             axis.errorbar(
-                [mean["shots"] for mean in known],
+                [ALL if mean["shots"] == "all" else mean["shots"] for mean in known],
                 [mean["test"]["mean"] for mean in known],
                 yerr=[mean["test"]["std"] or 0.0 for mean in known],
                 color=COLOURS[i],
@@ -183,7 +185,8 @@ def draw(found: dict[str, dict[str, Any]], file: Path) -> None:
             )
         axis.set_xscale("log")
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
+        ends = {ALL: "all"} if any(mean["shots"] == "all" for mean in one["means"]) else {}
+        axis.set_xticks([1, 2, 4, 8, 16, *ends], ["1", "2", "4", "8", "16", *ends.values()])
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_title(f"{name}, {METRICS.get(one['metric'], one['metric'])}", loc="left", fontsize=9)
         axis.grid(axis="y", color="#e6e6e1", linewidth=0.8)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch.distributed.tensor import DTensor
 
 from cliptune.adapted import AdaptedCLIP
 from cliptune.audit import evaluating
@@ -216,7 +215,7 @@ def of_one_batch(trainer: L.Trainer) -> Iterator[None]:
 
 def _own(value: torch.Tensor) -> torch.Tensor:
     """This process's part of a sharded tensor, sharing its memory; any other as it is."""
-    return value.to_local() if isinstance(value, DTensor) else value
+    return value.to_local() if hasattr(value, "to_local") else value
 
 
 def _has_test_at_start(file: Path) -> bool:

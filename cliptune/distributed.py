@@ -13,7 +13,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.distributed.tensor import DTensor
 
 _alone = False  # see `alone`
 
@@ -100,7 +99,7 @@ def greatest(value: Tensor) -> Tensor:
 
 def unsharded(value: Tensor) -> Tensor:
     """A sharded weight, or a sum over one, as a plain tensor with its gradient; any other tensor as it is."""
-    return value.full_tensor() if isinstance(value, DTensor) else value  # type: ignore[no-any-return]
+    return value.full_tensor() if hasattr(value, "full_tensor") else value  # type: ignore[no-any-return]
 
 
 def gathered(found: list[Any]) -> list[Any]:

@@ -15,7 +15,9 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-LATER = ("transformers", "timm", "scipy", "matplotlib")
+from cliptune.uncompiled import COMPILER, uncompiled
+
+LATER = ("transformers", "timm", "scipy", "matplotlib", "triton", COMPILER)
 
 
 def import_lean() -> None:
@@ -24,9 +26,10 @@ def import_lean() -> None:
         return
     import torch  # noqa: F401
 
-    with _uncollected(), _deferred(LATER):
+    with _uncollected(), _deferred(LATER), uncompiled():
         import lightning  # noqa: F401
         import open_clip  # noqa: F401
+        import torchvision.transforms.v2  # noqa: F401
 
 
 @contextmanager
@@ -56,6 +59,9 @@ def _deferred(names: tuple[str, ...]) -> Iterator[None]:
         for name, module in [*sys.modules.items()]:
             if isinstance(module, _Module):
                 del sys.modules[name]
+                parent, _, child = name.rpartition(".")
+                if vars(sys.modules.get(parent, module)).get(child) is module:
+                    delattr(sys.modules[parent], child)
         _Later.open = False
 
 
@@ -104,7 +110,8 @@ class _Later:
         return self._then(lambda value: value(*arguments, **named))
 
     def __instancecheck__(self, instance: Any) -> bool:
-        return self._module in sys.modules and isinstance(instance, self._value())  # nothing is of a class that nobody imported
+        """Nothing is of a class that nobody has imported."""
+        return not _Later.open and self._module in sys.modules and isinstance(instance, self._value())
 
     def _then(self, step: Callable[[Any], Any]) -> Any:
         return _Later(self._module, lambda: step(self._value())) if _Later.open else step(self._value())

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from datasets import Image
 from source_files import ROWS, Picture, texts, write
 
 from cliptune.data.formats.sources import open_source
@@ -26,6 +27,31 @@ def test_class_folders_may_lie_in_folders_of_splits(tmp_path: Path, picture: Pic
     for name in ("train/cat/1.png", "train/dog/2.png", "Val/cat/3.png", "Val/dog/4.png", "test/cat/5.png", "test/owl/6.png"):
         picture(above + name)
     assert labels(tmp_path) == {"train": ["cat", "dog"], "validation": ["cat", "dog"], "test": ["cat", "owl"]}
+
+
+@pytest.mark.parametrize("splits", [("",), ("train/", "test/"), ("images/test/", "images/train/", "images/val/")])
+def test_a_folder_of_nothing_but_classes_is_read_as_by_datasets(tmp_path: Path, picture: Picture, splits: tuple[str, ...]) -> None:
+    folder = tmp_path / "ours"
+    for split in splits:
+        for name in ("b/10.png", "b/2.JPG", "B c/1.png", "B/1.jpeg", "é/1.png", "b-[x]/1.png"):
+            picture(f"ours/{split}{name}")
+    ours = open_source(str(folder)).tables
+    (folder / "notes.txt").write_text("now it is not alone", encoding="utf-8")
+    theirs = open_source(str(folder)).tables
+    assert {split: len(table) for split, table in ours.items()} == {split: len(table) for split, table in theirs.items()}
+    for split, table in ours.items():
+        assert table.features == theirs[split].features
+        plain = [found.cast_column("image", Image(decode=False)).to_dict() for found in (table, theirs[split])]
+        assert plain[0] == plain[1]
+        assert not table.cache_files  # so that both ways were taken
+        assert theirs[split].cache_files
+
+
+@pytest.mark.parametrize("names", ["cat/1.png cat/2.png", "cat/1.png dog/old/2.png", "1.png 2.png"])
+def test_folders_without_classes_give_no_labels(tmp_path: Path, picture: Picture, names: str) -> None:
+    for name in names.split():
+        picture(name)
+    assert open_source(str(tmp_path)).tables["train"].column_names == ["image"]
 
 
 def test_hidden_images_are_not_read(tmp_path: Path, picture: Picture) -> None:

@@ -49,7 +49,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     | {"changes", "course", "measuring", "phases", "scores", "seeds", "tables", "unreadable"}
     | {"partial", "writers", "predicting", "soup", "gallery", "push"}
     | {"export.*", "doctor.*", "page.*", "comparison.*", "report.*", "sweep.*"},
-    {"parse_errors", "call", "cli", "lean", "quiet", "launch", "commands.*"},
+    {"parse_errors", "call", "cli", "lean", "uncompiled", "quiet", "launch", "commands.*"},
     {"main", "__main__"},
 ]
 MODULES = sorted(".".join(file.relative_to(ROOT).with_suffix("").parts) for file in ROOT.rglob("*.py") if file.name != "__init__.py")

@@ -90,3 +90,53 @@ import_lean()
 print(open_clip.hf_model.transformers is transformers)
 """
     assert said(code) == "True\n"
+
+
+def test_the_compiler_comes_with_the_first_that_needs_it(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from cliptune.main import main
+words = ["fit", "--model.backbone.name", "nano", "--data.path", "digits", "--data.shots", "2", "--run.root", {str(tmp_path)!r}]
+words += ["--run.pictures", "false", "--run.report", "false", "--evaluation.resamples", "0", "--watch.floor", "0"]
+status = main([*words, "--config", "linear_probe", "--model.method.solver", "lbfgs", "--run.name", "probe"])
+names = "torch._dynamo", "triton", "sympy", "torch.distributed.tensor"
+import torch
+print(status, [name for name in names if name in sys.modules or vars(sys.modules[name.rpartition(".")[0] or "torch"]).get("_dynamo")])
+from lightning.pytorch.core.module import LightningModule
+model = torch.nn.Linear(2, 2)
+optimizer = torch.optim.AdamW(model.parameters())
+optimizer.zero_grad()
+print("torch._dynamo" in sys.modules)
+model(torch.ones(1, 2)).sum().backward()
+optimizer.step()
+print("torch._dynamo" in sys.modules)
+"""
+    assert said(code).splitlines()[-3:] == ["0 []", "False", "True"]
+
+
+def test_what_is_kept_away_from_the_compiler_stays_so() -> None:
+    code = """
+from cliptune.uncompiled import uncompiled
+import torch
+def apart(x):
+    return x + 1
+with uncompiled():
+    ours = torch.compiler.disable(apart)
+    shallow = torch.compiler.disable(recursive=False)(apart)
+print(torch.compiler.disable.__module__, ours.__name__, ours(torch.zeros(1)), shallow(torch.zeros(1)))
+def compiled(disabled):
+    graphs = []
+    def backend(graph, inputs):
+        graphs.append([node.target.__name__ for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+    found = torch.compile(lambda x: disabled(x * 3) * 2, backend=backend)(torch.ones(1))
+    return found, graphs
+print(compiled(ours), compiled(torch.compiler.disable(apart)), compiled(apart), sep=chr(10))
+"""
+    apart = "(tensor([8.]), [['mul'], ['mul']])"
+    assert said(code).splitlines() == [
+        "torch.compiler apart tensor([1.]) tensor([1.])",
+        apart,
+        apart,
+        "(tensor([8.]), [['mul', 'add', 'mul']])",
+    ]

@@ -9,6 +9,7 @@ from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_fro
 
 from cliptune.data.chosen import column_of, image_numbers, select_rows
 from cliptune.data.formats import coco, features, tars
+from cliptune.data.formats.class_folders import holds_only, table_of_classes
 from cliptune.data.formats.digits import digits
 from cliptune.data.formats.reading import (
     READERS,
@@ -81,7 +82,7 @@ def _open_folder(folder: Path) -> Source:
         return coco.open_coco(annotations, folder)
     images = [p for p in found if p.suffix.lower() in SUFFIXES]
     if images:
-        return _open_images(folder, images)
+        return _open_images(folder, images, holds_only(images, found))
     files = [p for p in found if p.suffix.lower() in READERS]
     if not files:
         raise DataError(f"data path {folder}: the folder holds no images and no {', '.join(READERS)} file. Is it the right one?")
@@ -89,8 +90,8 @@ def _open_folder(folder: Path) -> Source:
     return _open_files(folder, {split: [Path(file) for file in part] for split, part in sorted_files.items()})
 
 
-def _open_images(folder: Path, images: list[Path]) -> Source:
-    """Open class folders, or images with a metadata file, in folders by split or not.
+def _open_images(folder: Path, images: list[Path], alone: bool) -> Source:
+    """Open class folders, or images with a metadata file, in folders by split or not; `alone` where nothing else is there.
 
     datasets' own search for splits looks at file names too, and then drops all files that speak of none; and it gives all that a
     metadata file above the splits' folders lists to each of them.
@@ -99,17 +100,20 @@ def _open_images(folder: Path, images: list[Path]) -> Source:
     tops = [image.relative_to(base).parts[0] if image.parent != base else "" for image in images]
     splits = {top: next((split for split, names in SPLITS.items() if top.lower() in names), "") for top in dict.fromkeys(tops)}
     nested = any(splits[top] == "train" and image.parent.parent != base for top, image in zip(tops, images, strict=True))
-    patterns = {split: [escaped(base / top / "**") for top in splits if splits[top] == split] for split in SPLITS}
     lost = sum(not splits[top] for top in tops)
     above = any((base / f"metadata.{suffix}").exists() for suffix in ("csv", "jsonl", "parquet"))
-    if not patterns["train"] or (lost and not nested):  # then `train`, `test`, ... are classes
-        patterns, lost, above = {"train": [escaped(folder / "**")]}, 0, False
-    wanted = {split: part for split, part in patterns.items() if part}
-    tables = load(str(folder), "imagefolder", data_files={"train": [escaped(base / "**")]} if above else wanted)
+    if "train" not in splits.values() or (lost and not nested):  # then `train`, `test`, ... are classes
+        patterns, parts, lost, above = {"train": [escaped(folder / "**")]}, {"train": images}, 0, False
+    else:
+        wanted = [split for split in SPLITS if split in splits.values()]
+        patterns = {split: [escaped(base / top / "**") for top in splits if splits[top] == split] for split in wanted}
+        parts = {split: [image for image, top in zip(images, tops, strict=True) if splits[top] == split] for split in wanted}
+    tables = table_of_classes(parts) if alone else None
+    tables = tables or load(str(folder), "imagefolder", data_files={"train": [escaped(base / "**")]} if above else patterns)
     if above:
         undecoded = tables["train"].cast_column("image", Image(decode=False))["image"]
         found = [splits.get(Path(row["path"]).resolve().relative_to(base.resolve()).parts[0], "") for row in undecoded]
-        tables = DatasetDict({split: tables["train"].select([i for i, name in enumerate(found) if name == split]) for split in wanted})
+        tables = DatasetDict({split: tables["train"].select([i for i, name in enumerate(found) if name == split]) for split in patterns})
     return Source(tables, {"train": [folder]}, f"{lost} images in no folder of a split are not used" if lost else "")
 
 

@@ -1,0 +1,43 @@
+"""Folders that hold nothing but images, each in the folder of its class: their table without a reader.
+
+`datasets`' reader of image folders gives the same table, for half a second and a copy of the list on disk; it also reads archives and
+metadata files, and says what else is wrong, and has all other folders.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+
+
+def holds_only(images: Sequence[Path], found: Iterable[Path]) -> bool:
+    """Whether what lies in a folder are these images and the folders that they are in."""
+    parents = {parent for folder in {image.parent for image in images} for parent in (folder, *folder.parents)}
+    return not {*found} - {*images} - parents
+
+
+def table_of_classes(parts: Mapping[str, Sequence[Path]]) -> DatasetDict | None:
+    """The table by split: `image`, not decoded yet, and `label`, a number by the classes' names in order.
+
+    Args:
+        parts: by split, the images' paths.
+
+    Returns:
+        As `load_dataset("imagefolder")` gives it; None where images do not all lie equally deep, or the first split has a single
+        class, and it would give no labels.
+    """
+    paths = {split: sorted(os.path.abspath(image) for image in images) for split, images in parts.items()}  # noqa: PTH100  # links stay
+    labels = {split: [path.rsplit(os.sep, 2)[1] for path in found] for split, found in paths.items()}
+    depths = {path.count(os.sep) for found in paths.values() for path in found}
+    if len(depths) != 1 or len({*next(iter(labels.values()))}) < 2:
+        return None
+    names = sorted({name for found in labels.values() for name in found})
+    numbers = {name: i for i, name in enumerate(names)}
+    features = Features({"image": Image(), "label": ClassLabel(names=names)})
+    return DatasetDict(
+        {
+            split: Dataset.from_dict({"image": paths[split], "label": [numbers[name] for name in labels[split]]}, features=features)
+            for split in paths
+        }
+    )
