@@ -83,7 +83,7 @@ class AdaptCLI(LightningCLI):
     clock: Clock
 
     def __init__(self, words: Sequence[str], name: str) -> None:
-        self.name = name
+        self.asked, self.name = words[0], name
         self.started = time.perf_counter()
         self.phases = Phases(self.started)
         self.resumed = False
@@ -120,16 +120,16 @@ class AdaptCLI(LightningCLI):
         parser.link_arguments("model.preprocess", "data.preprocess", apply_on="instantiate")
         parser.link_arguments("model.needs", "data.needs", apply_on="instantiate")
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The trainer's methods that are commands, less the arguments that we give."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The trainer's method that is asked for, less the arguments that we give; the others' parsers would be built for nothing."""
         given = {"model", "dataloaders", "datamodule"}
-        return {
+        known = {
             "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
             "validate": given | {"verbose", "weights_only"},
             "test": given | {"verbose", "weights_only"},
             "predict": given | {"return_predictions", "weights_only"},
         }
+        return {self.asked: known[self.asked]}
 
     def _parse_ckpt_path(self) -> None:
         """Leave the config as the user gave it: Lightning would read hyperparameters from the checkpoint over it."""

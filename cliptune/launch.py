@@ -41,11 +41,6 @@ def prepared(words: Sequence[str]) -> tuple[list[str], str]:
 class _Resolving(AdaptCLI):
     """A fit that stops before anything is made of its config."""
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Only that one, since parsers take time to build."""
-        return {"fit": AdaptCLI.subcommands()["fit"]}
-
     def instantiate_classes(self) -> None:
         """Make nothing."""
 

@@ -1,5 +1,6 @@
 """Whether probabilities mean what they say: reliability, and the temperature that makes them (Guo et al. 2017, sec. 2, 4.2)."""
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +10,7 @@ from cliptune.metrics.answers import ClassAnswers
 
 BINS = 15  # Guo et al. 2017, sec. 5
 TEMPERATURES = (0.01, 100.0)
+STEPS = 2**20  # between these, so that each is a hundred-thousandth above the one before
 NUMBERS = 2**23  # probabilities that a temperature is fitted to: of more, images at even distances are taken
 LEAST = torch.finfo(torch.float32).tiny  # what a probability of nothing is taken for: 87 nats
 
@@ -60,8 +62,6 @@ def fit_temperature(answers: ClassAnswers) -> float:
     """
     if answers.probabilities is None:
         raise ValueError("A temperature is fitted to probabilities, and these answers kept none.")
-    from scipy.optimize import brentq
-
     step = -(-len(answers) * answers.classes // NUMBERS)
     chances = answers.probabilities[::step].clamp(min=LEAST)
     logs, label = chances.log(), answers.label[::step, None]
@@ -73,10 +73,13 @@ def fit_temperature(answers: ClassAnswers) -> float:
         """Of the mean log-likelihood: what the labels' logits are above what the model expects of them. It falls."""
         return float(own - ((logs * inverse).softmax(dim=1) * logs).sum(dim=1).double().mean())
 
-    coldest, hottest = 1 / TEMPERATURES[0], 1 / TEMPERATURES[1]
-    if slope(coldest) >= 0:
-        return TEMPERATURES[0]
-    return TEMPERATURES[1] if slope(hottest) <= 0 else 1 / float(brentq(slope, hottest, coldest, xtol=1e-6))
+    def at(step: int) -> float:
+        """The inverse of the temperature at a step from the coldest on."""
+        coldest, hottest = TEMPERATURES
+        return 1 / (coldest * (hottest / coldest) ** (step / STEPS))
+
+    found = bisect_left(range(STEPS), 0.0, key=lambda step: slope(at(step)))
+    return 1 / at(found)
 
 
 def with_temperature(answers: ClassAnswers, temperature: float) -> ClassAnswers:

@@ -1,7 +1,7 @@
-"""Folders that hold nothing but images, each in the folder of its class: their table without a reader.
+"""Folders with images in folders of their classes, and nothing that describes them: their table without a reader.
 
 `datasets`' reader of image folders gives the same table, for half a second and a copy of the list on disk; it also reads archives and
-metadata files, and says what else is wrong, and has all other folders.
+metadata files, and has all other folders.
 """
 
 import os
@@ -9,12 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
+READ = {*ImageFolder.EXTENSIONS, ".zip"}
 
 
-def holds_only(images: Sequence[Path], found: Iterable[Path]) -> bool:
-    """Whether what lies in a folder are these images and the folders that they are in."""
+def needs_reader(images: Sequence[Path], found: Iterable[Path]) -> bool:
+    """Whether a folder's reader would see more in it than these images.
+
+    Args:
+        images: that lie in it.
+        found: all that does, folders too.
+    """
     parents = {parent for folder in {image.parent for image in images} for parent in (folder, *folder.parents)}
-    return not {*found} - {*images} - parents
+    return any(_is_read(path) for path in {*found} - {*images} - parents)
+
+
+def _is_read(path: Path) -> bool:
+    suffixes = {suffix.lower() for suffix in path.suffixes[-2:]}
+    return not suffixes.isdisjoint(READ) or path.name in ImageFolder.METADATA_FILENAMES or path.is_dir()  # such as a link to a folder
 
 
 def table_of_classes(parts: Mapping[str, Sequence[Path]]) -> DatasetDict | None:

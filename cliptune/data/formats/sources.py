@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_fro
 
 from cliptune.data.chosen import column_of, image_numbers, select_rows
 from cliptune.data.formats import coco, features, tars
-from cliptune.data.formats.class_folders import holds_only, table_of_classes
+from cliptune.data.formats.class_folders import needs_reader, table_of_classes
 from cliptune.data.formats.digits import digits
 from cliptune.data.formats.reading import (
     READERS,
@@ -82,7 +82,7 @@ def _open_folder(folder: Path) -> Source:
         return coco.open_coco(annotations, folder)
     images = [p for p in found if p.suffix.lower() in SUFFIXES]
     if images:
-        return _open_images(folder, images, holds_only(images, found))
+        return _open_images(folder, images, not needs_reader(images, found))
     files = [p for p in found if p.suffix.lower() in READERS]
     if not files:
         raise DataError(f"data path {folder}: the folder holds no images and no {', '.join(READERS)} file. Is it the right one?")
@@ -90,8 +90,8 @@ def _open_folder(folder: Path) -> Source:
     return _open_files(folder, {split: [Path(file) for file in part] for split, part in sorted_files.items()})
 
 
-def _open_images(folder: Path, images: list[Path], alone: bool) -> Source:
-    """Open class folders, or images with a metadata file, in folders by split or not; `alone` where nothing else is there.
+def _open_images(folder: Path, images: list[Path], plain: bool) -> Source:
+    """Open class folders, or images with a metadata file, in folders by split or not; `plain` where nothing describes them.
 
     datasets' own search for splits looks at file names too, and then drops all files that speak of none; and it gives all that a
     metadata file above the splits' folders lists to each of them.
@@ -108,7 +108,7 @@ def _open_images(folder: Path, images: list[Path], alone: bool) -> Source:
         wanted = [split for split in SPLITS if split in splits.values()]
         patterns = {split: [escaped(base / top / "**") for top in splits if splits[top] == split] for split in wanted}
         parts = {split: [image for image, top in zip(images, tops, strict=True) if splits[top] == split] for split in wanted}
-    tables = table_of_classes(parts) if alone else None
+    tables = table_of_classes(parts) if plain else None
     tables = tables or load(str(folder), "imagefolder", data_files={"train": [escaped(base / "**")]} if above else patterns)
     if above:
         undecoded = tables["train"].cast_column("image", Image(decode=False))["image"]
