@@ -2,9 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -85,14 +86,37 @@ def decays(tower: nn.Module) -> set[str]:
 
 
 def fingerprint(tower: nn.Module, count: int) -> str:
-    """Identify, by every bit of them, the weights of what comes before block `count` (from 0), or of all where there are fewer blocks."""
+    """Identify, by every bit of them, the weights of what comes before block `count` (from 0), or of all where there are fewer blocks.
+
+    They are read again where one was moved or changed since they were read before: by its version, which some ways to change leave as it
+    was (`tensor.data`, fused optimizers), and by some of its values.
+    """
     state = {name: value for name, value in tower.state_dict().items() if not name.startswith(OUTSIDE_TEXT)}
+    marks, known = _marks(state.values()), _known.setdefault(tower, {})
+    if marks is None or known.get(count, ("", None))[1] != marks:
+        known[count] = _digest(tower, state, count), marks
+    return known[count][0]
+
+
+SAMPLE = 64  # values of each tensor that are looked at
+_known: WeakKeyDictionary[nn.Module, dict[int, tuple[str, object]]] = WeakKeyDictionary()
+
+
+def _marks(values: Collection[Tensor]) -> object:
+    """What is another where one of these was changed or moved; None where that cannot be told."""
+    if any(type(value) is not Tensor or value.is_inference() or value.is_complex() for value in values):
+        return None
+    seen = [value.flatten()[:: max(value.numel() // SAMPLE, 1)].double() for value in values]
+    return [(value.data_ptr(), value._version) for value in values], torch.cat(seen).cpu().numpy().tobytes()
+
+
+def _digest(tower: nn.Module, state: Mapping[str, Tensor], count: int) -> str:
     depth, blocks_there = depths(tower, list(state))
     digest = hashlib.blake2b(digest_size=16)
     for name, value in state.items():
         if depth[name] <= count or count > blocks_there:
             digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

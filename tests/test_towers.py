@@ -115,3 +115,22 @@ def test_mobileclips_last_convolution_is_head() -> None:
 def test_a_tower_without_repeated_blocks_has_stem_and_head_only() -> None:
     found, count = T.depths(nn.ModuleDict({"stem": nn.Linear(2, 2), "head": nn.Linear(2, 2)}))
     assert (found, count) == ({"stem.weight": 0, "stem.bias": 0, "head.weight": 1, "head.bias": 1}, 0)
+
+
+def test_a_fingerprint_is_known_again_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    tower = nn.Sequential(nn.Linear(200, 3), nn.Linear(3, 2))
+    read: list[str] = []
+    digest = T._digest
+    monkeypatch.setattr(T, "_digest", lambda *given: read.append("read") or digest(*given))
+    first = T.fingerprint(tower, 1)
+    assert T.fingerprint(tower, 1) == first
+    assert len(read) == 1
+    with torch.no_grad():
+        tower[0].weight[0, 1] += 1  # none of those that are looked at
+    second = T.fingerprint(tower, 1)
+    tower[1].weight.data.mul_(2)  # of which the version knows nothing
+    third = T.fingerprint(tower, 1)
+    tower[0].weight = nn.Parameter(tower[0].weight.detach().clone())
+    assert T.fingerprint(tower, 1) == third
+    assert len({first, second, third}) == 3
+    assert len(read) == 4
