@@ -79,12 +79,12 @@ def config(name: str) -> dict[str, Any]:
     }
 
 
-def run(name: str, root: Path, jobs: int, shots: str) -> int:
+def run(name: str, root: Path, jobs: int, shots: str, methods: str) -> int:
     """The sweep of a set."""
     file = root / f"{name}.yaml"
     file.write_text(yaml.safe_dump(config(name), sort_keys=False), encoding="utf-8")
     captions = SETS[name].get("label_column") is None
-    words = ["--methods", "flyp,lora_contrastive", "--shots", "all"] if captions else ["--methods", "all", "--shots", shots]
+    words = ["--methods", "flyp,lora_contrastive", "--shots", "all"] if captions else ["--methods", methods, "--shots", shots]
     words = [sys.executable, "-m", "cliptune", "sweep", "--config", str(file), *words, "--seeds", SEEDS]
     with (root / f"{name}.log").open("a", encoding="utf-8") as log:
         return subprocess.run(
@@ -216,13 +216,14 @@ def fill(root: Path) -> None:
 
 
 def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """A sweep at other numbers of shots beside the one before; what is recommended is of the one with more."""
+    """A sweep of other methods or at other numbers of shots beside the one before; what is recommended is of the one with more."""
     measured = {(mean["method"], mean["shots"]) for mean in new["means"]}
     means = [mean for mean in old["means"] if (mean["method"], mean["shots"]) not in measured] + new["means"]
-    last = max(old, new, key=lambda one: (_number(one["recommendation"]["shots"]), one is new))
-    shots = sorted({*old["shots"], *new["shots"]}, key=_number)
-    means.sort(key=lambda mean: (new["methods"].index(mean["method"]), _number(mean["shots"])))
-    return {**new, "shots": shots, "means": means, "recommendation": last["recommendation"], "failed": [*old["failed"], *new["failed"]]}
+    last = max(new, old, key=lambda one: (len(one["methods"]), _number(one["recommendation"]["shots"])))
+    shots, methods = sorted({*old["shots"], *new["shots"]}, key=_number), [*dict.fromkeys(old["methods"] + new["methods"])]
+    means.sort(key=lambda mean: (methods.index(mean["method"]), _number(mean["shots"])))
+    whole = {"shots": shots, "methods": methods, "means": means, "failed": [*old["failed"], *new["failed"]]}
+    return {**new, **whole, "recommendation": last["recommendation"]}
 
 
 def _number(shots: int | str) -> float:
@@ -239,6 +240,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("runs/sets"))
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
     parser.add_argument("--shots", default=SHOTS, help="of the sets with classes; others than those measured before are added to these")
+    parser.add_argument("--methods", default="all", help="likewise")
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     given.root.mkdir(parents=True, exist_ok=True)
@@ -246,7 +248,7 @@ def main() -> None:
         fill(given.root)
         return
     for name in given.sets:
-        print(f"{name}: status {run(name, given.root, given.jobs, given.shots)}", flush=True)
+        print(f"{name}: status {run(name, given.root, given.jobs, given.shots, given.methods)}", flush=True)
 
 
 if __name__ == "__main__":
