@@ -102,16 +102,19 @@ status = main([*words, "--config", "linear_probe", "--model.method.solver", "lbf
 names = "torch._dynamo", "triton", "sympy", "torch.distributed.tensor"
 import torch
 print(status, [name for name in names if name in sys.modules or vars(sys.modules[name.rpartition(".")[0] or "torch"]).get("_dynamo")])
-from lightning.pytorch.core.module import LightningModule
 model = torch.nn.Linear(2, 2)
-optimizer = torch.optim.AdamW(model.parameters())
-optimizer.zero_grad()
-print("torch._dynamo" in sys.modules)
-model(torch.ones(1, 2)).sum().backward()
+before = model.weight.detach().clone()
+for kind in (torch.optim.AdamW, torch.optim.SGD):
+    optimizer = kind(model.parameters(), lr=0.1)
+    optimizer.zero_grad()
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+print("torch._dynamo" in sys.modules, bool((model.weight != before).all()), torch.is_grad_enabled())
+torch.compile(model, backend="eager")(torch.ones(1, 2)).sum().backward()
 optimizer.step()
 print("torch._dynamo" in sys.modules)
 """
-    assert said(code).splitlines()[-3:] == ["0 []", "False", "True"]
+    assert said(code).splitlines()[-3:] == ["0 []", "False True True", "True"]
 
 
 def test_what_is_kept_away_from_the_compiler_stays_so() -> None:
