@@ -203,6 +203,8 @@ def fill(root: Path) -> None:
     file = RESULTS / "sets.json"
     before = json.loads(file.read_text(encoding="utf-8"))["sets"] if file.is_file() else {}
     fresh = {name: {**{key: one[key] for key in KEPT}, "machine": machine()} for name in SETS if (one := read(name, root)) is not None}
+    for one in fresh.values():  # one that was cut off did not fail
+        one["failed"] = [{key: run[key] for key in ("method", "shots", "seed", "reason")} for run in one["failed"] if run["reason"]]
     fresh = {name: joined(before[name], one) if name in before else one for name, one in fresh.items()}
     found = {name: {**before, **fresh}[name] for name in SETS if name in before or name in fresh}
     whole = {"versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "sets": found}
