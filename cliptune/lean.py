@@ -21,7 +21,7 @@ LATER = ("transformers", "timm", "scipy", "matplotlib", "triton", COMPILER)
 
 
 def import_lean() -> None:
-    """Import both, unless somebody has imported one of them."""
+    """Import both, and torchvision's transforms, which are kept away from the compiler too, unless somebody has imported one of them."""
     if "torchmetrics" in sys.modules or "open_clip" in sys.modules:
         return
     import torch  # noqa: F401

@@ -20,7 +20,7 @@ from cliptune.evaluation import Evaluation
 from cliptune.frozen import see_once
 from cliptune.methods.base import ClassRows, ClassTexts, Method
 from cliptune.objectives.base import Objective, StepRows
-from cliptune.optim import NoStep, Schedule, build_optimizer, build_schedule
+from cliptune.optim import Schedule, build_optimizer, build_schedule
 from cliptune.rows import Epoch, step_rows
 from cliptune.scoring import Scoring
 from cliptune.shard import load, shard
@@ -159,7 +159,7 @@ class AdaptModule(Scoring):
         groups = [*self.method.groups(self.backbone), *self.objective.groups(self.backbone)]
         if not groups:
             raise ConfigError(f"{type(self.method).__name__} leaves nothing to learn. Let a tower, block or the logit scale learn.")
-        optimizer = build_optimizer(NoStep if self.method.solves else self.optimizer, groups)
+        optimizer = build_optimizer(self.optimizer, groups)
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):

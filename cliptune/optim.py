@@ -1,9 +1,8 @@
 """The optimizer over groups of parameters, and the schedule of its learning rate."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any, Literal
+from typing import Literal
 
 from lightning.pytorch.cli import OptimizerCallable
 from torch.optim import Optimizer
@@ -47,17 +46,6 @@ class Schedule:
             return 1.0
         done = min((step - rise) / max(steps - rise, 1), 1.0)
         return self.final + (1 - self.final) * (1 + cos(pi * done)) / 2
-
-
-class NoStep(Optimizer):
-    """For a method that solves for what it learns: training counts steps by its optimizer, and this one moves nothing."""
-
-    def __init__(self, groups: Iterable[Any]) -> None:
-        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0})
-
-    def step(self, closure: Any = None) -> Any:
-        """No step."""
-        return closure() if closure else None
 
 
 def build_optimizer(optimizer: OptimizerCallable, groups: list[Group]) -> Optimizer:

@@ -102,7 +102,7 @@ class Epoch:
         train = self.rows()
         loss = module.method.solve(module.backbone, train, held_out.rows())
         module.log("train/loss", loss, batch_size=len(train.rows))
-        module.optimizers().step()  # type: ignore[union-attr]  # `NoStep`: checkpoints are counted by steps
+        module.optimizers().step()  # type: ignore[union-attr]  # of nothing: the step that checkpoints are counted by
         trainer.should_stop = True
 
     def rows(self) -> LabelledRows:

@@ -26,7 +26,10 @@ HEAD_PARTS = (
     "pooler",
     "final_layer_norm",
 )
+SAMPLE = 64  # values of each tensor by which a fingerprint is known again
 OUTSIDE_TEXT = ("visual", "logit_scale", "logit_bias")  # parts of a plain CLIP that are not its text tower
+
+_known: WeakKeyDictionary[nn.Module, dict[int, tuple[str, object]]] = WeakKeyDictionary()  # fingerprints, by what they were read of
 
 
 def blocks(tower: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -96,10 +99,6 @@ def fingerprint(tower: nn.Module, count: int) -> str:
     if marks is None or known.get(count, ("", None))[1] != marks:
         known[count] = _digest(tower, state, count), marks
     return known[count][0]
-
-
-SAMPLE = 64  # values of each tensor that are looked at
-_known: WeakKeyDictionary[nn.Module, dict[int, tuple[str, object]]] = WeakKeyDictionary()
 
 
 def _marks(values: Collection[Tensor]) -> object:
