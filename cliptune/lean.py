@@ -3,6 +3,7 @@
 Stand-ins take the places of those modules meanwhile; what was taken from them is imported, and is itself, when it is used.
 """
 
+import atexit
 import gc
 import importlib
 import sys
@@ -34,9 +35,10 @@ def import_lean() -> None:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Nothing that imports make is garbage: looking for some costs time, then and in all of training."""
+    """Nothing that imports make is garbage: looking for some costs time, then, in all of training, and at the end of the process."""
     before = gc.isenabled()
     gc.disable()
+    atexit.register(gc.freeze)
     try:
         yield
     finally:

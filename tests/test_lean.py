@@ -50,6 +50,17 @@ print(gc.isenabled(), gc.get_freeze_count() > 100_000)
     assert said(code) == "True True\n"
 
 
+def test_at_the_end_of_a_process_no_garbage_is_looked_for() -> None:
+    code = """
+import atexit, gc
+atexit.register(lambda: print(len(gc.get_objects()) < 1000, gc.get_freeze_count() > 100_000))
+from cliptune.lean import import_lean
+import_lean()
+kept = [[] for _ in range(10_000)]
+"""
+    assert said(code) == "True True\n"
+
+
 def test_towers_of_timm_and_transformers_are_built_of_the_real_ones(tmp_path: Path) -> None:
     config = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 30}), encoding="utf-8")

@@ -27,7 +27,8 @@ def needs_reader(images: Sequence[Path], found: Iterable[Path]) -> bool:
 
 def _is_read(path: Path) -> bool:
     suffixes = {suffix.lower() for suffix in path.suffixes[-2:]}
-    return not suffixes.isdisjoint(READ) or path.name in ImageFolder.METADATA_FILENAMES or path.is_dir()  # such as a link to a folder
+    linked = path.is_symlink() and path.is_dir()  # what lies in it was not found with the rest
+    return not suffixes.isdisjoint(READ) or path.name in ImageFolder.METADATA_FILENAMES or linked
 
 
 def table_of_classes(parts: Mapping[str, Sequence[Path]]) -> DatasetDict | None:
