@@ -79,17 +79,16 @@ def config(name: str) -> dict[str, Any]:
     }
 
 
-def run(name: str, root: Path, jobs: int, shots: str, methods: str) -> int:
+def run(name: str, root: Path, given: argparse.Namespace) -> int:
     """The sweep of a set."""
     file = root / f"{name}.yaml"
     file.write_text(yaml.safe_dump(config(name), sort_keys=False), encoding="utf-8")
     captions = SETS[name].get("label_column") is None
-    words = ["--methods", "flyp,lora_contrastive", "--shots", "all"] if captions else ["--methods", methods, "--shots", shots]
-    words = [sys.executable, "-m", "cliptune", "sweep", "--config", str(file), *words, "--seeds", SEEDS]
+    methods, shots = ("flyp,lora_contrastive", "all") if captions else (given.methods, given.shots)
+    words = [sys.executable, "-m", "cliptune", "sweep", "--config", str(file), "--methods", methods, "--shots", shots]
+    words += ["--seeds", given.seeds, "--output", str(root / name), "--jobs", str(given.jobs), "--keep", "none"]
     with (root / f"{name}.log").open("a", encoding="utf-8") as log:
-        return subprocess.run(
-            [*words, "--output", str(root / name), "--jobs", str(jobs), "--keep", "none"], stdout=log, stderr=subprocess.STDOUT
-        ).returncode
+        return subprocess.run(words, stdout=log, stderr=subprocess.STDOUT).returncode
 
 
 def read(name: str, root: Path) -> dict[str, Any] | None:
@@ -125,6 +124,19 @@ def tables(found: dict[str, dict[str, Any]]) -> Iterable[str]:
         rows = [f"| {method} | " + " | ".join(told(one, method, shots) for one in classes.values()) + " |" for method in methods]
         many = "All training images" if shots == "all" else f"{shots} image{'s' * (shots > 1)} of each class"
         yield "\n".join([f"{many}, test:\n", head, metric, zero, *rows])
+    rows = [
+        f"| {shots} | " + " | ".join(ahead(one, shots) for one in classes.values()) + " |"
+        for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"] if mean.get("above_baseline")}, key=_number)
+    ]
+    if rows:
+        yield "\n".join(
+            [
+                "The method with the highest mean against a probe from nothing on the same images, points (mean and standard deviation of the "
+                "seeds' differences):\n",
+                head.replace("| |", "| images of each class |", 1),
+                *rows,
+            ]
+        )
     if classes:
         rows = [f"| {method} | " + " | ".join(lost(one, method) for one in classes.values()) + " |" for method in methods]
         yield "\n".join(["What is forgotten at 16 images of each class, points on the guard:\n", head, *rows])
@@ -142,6 +154,16 @@ def tables(found: dict[str, dict[str, Any]]) -> Iterable[str]:
         yield "\n".join(lines)
     lines = ["What each sweep recommends:\n", *(f"- **{name}**: {sentence(one)}" for name, one in found.items())]
     yield "\n".join(lines)
+
+
+def ahead(one: dict[str, Any], shots: int | str) -> str:
+    """The method that is furthest above the sweep's baseline, and how far."""
+    known = [mean for mean in one["means"] if mean["shots"] == shots and mean.get("above_baseline")]
+    if not known:
+        return ""
+    best = max(known, key=lambda mean: float(mean["test"]["mean"]))
+    apart = best["above_baseline"]
+    return f"{best['method']} {100 * apart['mean']:+.1f}" + (f" ± {100 * apart['std']:.1f}" if apart["std"] is not None else "")
 
 
 METRICS = {"mean_per_class": "balanced accuracy", "top1": "top-1"}
@@ -224,7 +246,8 @@ def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     last = max(new, old, key=lambda one: (len(one["methods"]), _number(one["recommendation"]["shots"])))
     shots, methods = sorted({*old["shots"], *new["shots"]}, key=_number), [*dict.fromkeys(old["methods"] + new["methods"])]
     means.sort(key=lambda mean: (methods.index(mean["method"]), _number(mean["shots"])))
-    whole = {"shots": shots, "methods": methods, "means": means, "failed": [*old["failed"], *new["failed"]]}
+    seeds = sorted({*old["seeds"], *new["seeds"]})
+    whole = {"shots": shots, "methods": methods, "seeds": seeds, "means": means, "failed": [*old["failed"], *new["failed"]]}
     return {**new, **whole, "recommendation": last["recommendation"]}
 
 
@@ -243,6 +266,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
     parser.add_argument("--shots", default=SHOTS, help="of the sets with classes; others than those measured before are added to these")
     parser.add_argument("--methods", default="all", help="likewise")
+    parser.add_argument("--seeds", default=SEEDS)
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     given.root.mkdir(parents=True, exist_ok=True)
@@ -250,7 +274,7 @@ def main() -> None:
         fill(given.root)
         return
     for name in given.sets:
-        print(f"{name}: status {run(name, given.root, given.jobs, given.shots, given.methods)}", flush=True)
+        print(f"{name}: status {run(name, given.root, given)}", flush=True)
 
 
 if __name__ == "__main__":

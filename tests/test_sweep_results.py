@@ -12,9 +12,10 @@ import pytest
 from sweeps import cells, result, summary
 
 from cliptune.errors import TrainingError
+from cliptune.sweep.entries import BUILT_IN
 from cliptune.sweep.page import page
 from cliptune.sweep.recommending import recommend
-from cliptune.sweep.results import Table, check_same_images, result_of, spread, standard_error
+from cliptune.sweep.results import BASELINE, Table, check_same_images, result_of, spread, standard_error
 from cliptune.sweep.telling import Failure, Outcome, data_of, write_data
 
 
@@ -74,6 +75,28 @@ def test_means_and_places_are_those_of_a_hand_computation() -> None:
     assert found.test("full", None) is None
     assert found.zero_shot() == 0.45  # of those that measured it
     assert (found.place(4), found.place(None)) == (4.0, 50.0)
+
+
+def test_methods_are_held_against_a_probe_that_knows_no_words_seed_by_seed() -> None:
+    lucky, unlucky = (1, 0.5), (2, 0.3)
+    runs = [result("full", 4, seed, 0.9, score + 0.02 * seed) for seed, score in (lucky, unlucky)]
+    found = table(*runs, *(result("probe", 4, seed, 0.9, score) for seed, score in (lucky, unlucky, (3, 0.9))))
+    assert found.baseline == "full"  # the first
+    found = Table(found.results, ["full", "probe", "lora"], (4, None))
+    plain = found.above("probe", 4)
+    assert plain is not None
+    assert (plain.mean, plain.std, plain.n) == (pytest.approx(-0.03), pytest.approx(0.01 * math.sqrt(2)), 2)
+    assert found.above("full", 4) is None  # itself
+    assert found.above("probe", None) is None
+    assert BASELINE in BUILT_IN
+    named = [replace(one, cell=replace(one.cell, method=BASELINE)) if one.cell.method == "probe" else one for one in found.results]
+    known = Table(named, ["full", BASELINE], (4, None))
+    assert known.baseline == BASELINE
+    assert "above linear_probe_zero, points" in page(outcome(known))
+    assert "+3.0 ± 1.4" in page(outcome(known))
+    assert data_of(outcome(known))["means"][0]["above_baseline"]["mean"] == pytest.approx(0.03)
+    assert table(result("full", 4, 1, 0.7, 0.6)).baseline is None
+    assert "above full" not in page(outcome(table(result("full", 4, 1, 0.7, 0.6))))
 
 
 def test_guards_tell_the_mean_change() -> None:

@@ -12,6 +12,7 @@ from cliptune.errors import TrainingError
 from cliptune.metrics.names import higher
 from cliptune.sweep.cells import Cell
 
+BASELINE = "linear_probe_zero"  # knows no words
 APART = 0.01  # of the width of all shots, between methods
 METRICS = ("top1", "map", "recall")  # what cells are compared on, where the recipe monitors no metric of its own: the first there is
 
@@ -178,6 +179,17 @@ class Table:
         """Its scores on the test split."""
         found = self.at(method, shots)
         return spread(one.test["adapted"] for one in found) if found else None
+
+    @property
+    def baseline(self) -> str | None:
+        """The method that the others are held against: the probe that knows no words, or the first; None where there is one method."""
+        return None if len(self.methods) < 2 else BASELINE if BASELINE in self.methods else self.methods[0]
+
+    def above(self, method: str, shots: int | None) -> Spread | None:
+        """How far its test scores are above the baseline's: of each seed, which gave both the same images, the difference."""
+        base = {one.cell.seed: one.test["adapted"] for one in self.at(self.baseline or "", shots)}
+        apart = [one.test["adapted"] - base[one.cell.seed] for one in self.at(method, shots) if one.cell.seed in base]
+        return spread(apart) if apart and method != self.baseline else None
 
     def zero_shot(self, split: str = "test", shots: int | str | None = "any") -> float | None:
         """Of the untouched CLIP, over cells; None where no cell has measured it.

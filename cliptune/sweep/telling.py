@@ -88,6 +88,7 @@ def data_of(outcome: Outcome) -> dict[str, Any]:
         "shots": [_shots(count) for count in table.shots],
         "seeds": table.seeds,
         "zero_shot": table.zero_shot(),
+        "baseline": table.baseline,
         "means": [_mean(table, name, count) for count in table.shots for name in table.methods if table.at(name, count)],
         "recommendation": {**outcome.advice.told(), "shots": _shots(outcome.advice.shots)},
         "cells": [{**_row(one), "guard": one.guards, "images_seen": one.data[0], "tested_on": one.data[1]} for one in table.results],
@@ -98,12 +99,13 @@ def data_of(outcome: Outcome) -> dict[str, Any]:
 
 def _mean(table: Table, method: str, shots: int | None) -> dict[str, Any]:
     found = table.at(method, shots)
-    test = table.test(method, shots)
+    test, above = table.test(method, shots), table.above(method, shots)
     assert test is not None
     return {
         "method": method,
         "shots": _shots(shots),
         "test": asdict(test),
+        "above_baseline": asdict(above) if above else None,
         "validation": sum(one.validation["adapted"] for one in found) / len(found),
         "seconds": sum(one.seconds for one in found) / len(found),
         "guard": {name: asdict(change) for name, change in table.guards(method, shots).items()},
