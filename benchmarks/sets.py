@@ -9,20 +9,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import yaml
-from matplotlib import pyplot as plt
-from matplotlib.ticker import NullLocator, PercentFormatter
 from measure import RESULTS, machine, versions
-
-from cliptune.sweep.plots import COLOURS, FAINT, MARKERS
+from sets_page import draw, number, tables
 
 ROOT = Path(__file__).parents[1]
 DATA = "../shared/data/{}/data.parquet"
@@ -54,7 +46,6 @@ SETS: dict[str, dict[str, Any]] = {  # what differs: data, epochs, and methods w
         "splits": {"train": "train", "test": "validation"},  # nano was pretrained on all of train, so that nothing of it can be test
     },
 }
-ALL = 48  # where the picture has all images
 EPOCHS = {"flickr8k": 2, "caltech101": 5, "tiny_imagenet": 5}  # 20 else
 
 
@@ -97,129 +88,6 @@ def read(name: str, root: Path) -> dict[str, Any] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def mean_of(one: dict[str, Any], method: str, shots: int | str) -> dict[str, Any] | None:
-    """The mean over seeds of a method at a number of shots."""
-    return next((mean for mean in one["means"] if (mean["method"], mean["shots"]) == (method, shots)), None)
-
-
-def told(one: dict[str, Any], method: str, shots: int | str) -> str:
-    """A cell of the table: bold where no method's mean is higher."""
-    mean = mean_of(one, method, shots)
-    if mean is None:
-        return ""
-    test, best = mean["test"], max(other["test"]["mean"] for other in one["means"] if other["shots"] == shots)
-    text = f"{test['mean']:.3f}" + (f" ± {test['std']:.3f}" if test["std"] is not None else "")
-    text = f"**{text}**" if test["mean"] == best else text
-    return text + (f" (n={test['n']})" if test["n"] < len(one["seeds"]) else "")
-
-
-def tables(found: dict[str, dict[str, Any]]) -> Iterable[str]:
-    """The tables of the page: one for each number of shots, one for what is forgotten, one of recommendations."""
-    classes = {name: one for name, one in found.items() if SETS[name].get("label_column") is not None}
-    methods = list(dict.fromkeys(mean["method"] for one in classes.values() for mean in one["means"]))
-    head = "| | " + " | ".join(classes) + " |\n|---|" + "---|" * len(classes)
-    metric = "| metric | " + " | ".join(METRICS.get(one["metric"], one["metric"]) for one in classes.values()) + " |"
-    zero = "| zero-shot | " + " | ".join(f"{one['zero_shot']:.3f}" for one in classes.values()) + " |"
-    for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"]}, key=_number):
-        rows = [f"| {method} | " + " | ".join(told(one, method, shots) for one in classes.values()) + " |" for method in methods]
-        many = "All training images" if shots == "all" else f"{shots} image{'s' * (shots > 1)} of each class"
-        yield "\n".join([f"{many}, test:\n", head, metric, zero, *rows])
-    rows = [
-        f"| {shots} | " + " | ".join(ahead(one, shots) for one in classes.values()) + " |"
-        for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"] if mean.get("above_baseline")}, key=_number)
-    ]
-    if rows:
-        yield "\n".join(
-            [
-                "The method with the highest mean against a probe from nothing on the same images, points (mean and standard deviation of the "
-                "seeds' differences):\n",
-                head.replace("| |", "| images of each class |", 1),
-                *rows,
-            ]
-        )
-    if classes:
-        rows = [f"| {method} | " + " | ".join(lost(one, method) for one in classes.values()) + " |" for method in methods]
-        yield "\n".join(["What is forgotten at 16 images of each class, points on the guard:\n", head, *rows])
-    pairs = {name: one for name, one in found.items() if name not in classes}
-    if pairs:
-        lines = [
-            "Images and captions (mean recall on test, all training images):\n",
-            "| | zero-shot | flyp | lora_contrastive | guard, points |",
-        ]
-        lines += ["|---|---|---|---|---|"]
-        for name, one in pairs.items():
-            cells = [told(one, method, "all") for method in ("flyp", "lora_contrastive")]
-            guards = " and ".join(lost(one, method, "all") for method in ("flyp", "lora_contrastive"))
-            lines += [f"| {name} | {one['zero_shot']:.3f} | {cells[0]} | {cells[1]} | {guards} |"]
-        yield "\n".join(lines)
-    lines = ["What each sweep recommends:\n", *(f"- **{name}**: {sentence(one)}" for name, one in found.items())]
-    yield "\n".join(lines)
-
-
-def ahead(one: dict[str, Any], shots: int | str) -> str:
-    """The method that is furthest above the sweep's baseline, and how far."""
-    known = [mean for mean in one["means"] if mean["shots"] == shots and mean.get("above_baseline")]
-    if not known:
-        return ""
-    best = max(known, key=lambda mean: float(mean["test"]["mean"]))
-    apart = best["above_baseline"]
-    return f"{best['method']} {100 * apart['mean']:+.1f}" + (f" ± {100 * apart['std']:.1f}" if apart["std"] is not None else "")
-
-
-METRICS = {"mean_per_class": "balanced accuracy", "top1": "top-1"}
-
-
-def sentence(one: dict[str, Any]) -> str:
-    """The recommendation, without its first word."""
-    return str(one["recommendation"]["sentence"]).removeprefix("Recommended: ")
-
-
-def lost(one: dict[str, Any], method: str, shots: int | str = 16) -> str:
-    """How the guard changed, in points."""
-    mean = mean_of(one, method, shots)
-    change = next(iter(mean["guard"].values()), None) if mean else None
-    return f"{100 * change['mean']:+.1f}" if change else ""
-
-
-def draw(found: dict[str, dict[str, Any]], file: Path) -> None:
-    """Test scores against shots, a panel for each set with classes."""
-    classes = {name: one for name, one in found.items() if SETS[name].get("label_column") is not None}
-    methods = list(dict.fromkeys(mean["method"] for one in classes.values() for mean in one["means"]))
-    rows = -(-len(classes) // 3)
-    figure, axes = plt.subplots(rows, 3, figsize=(10, 3.1 * rows), squeeze=False, constrained_layout=True)
-    for axis in axes.flat[len(classes) :]:
-        axis.set_axis_off()
-    for axis, (name, one) in zip(axes.flat, classes.items(), strict=False):
-        axis.axhline(one["zero_shot"], color=FAINT, linestyle="--", linewidth=1.2, label="zero-shot")
-        for i, method in enumerate(methods):
-            known = [mean for mean in one["means"] if mean["method"] == method]
-            axis.errorbar(
-                [ALL if mean["shots"] == "all" else mean["shots"] for mean in known],
-                [mean["test"]["mean"] for mean in known],
-                yerr=[mean["test"]["std"] or 0.0 for mean in known],
-                color=COLOURS[i],
-                marker=MARKERS[i],
-                markersize=4,
-                linewidth=1.4,
-                elinewidth=0.9,
-                capsize=2,
-                label=method,
-            )
-        axis.set_xscale("log")
-        axis.xaxis.set_minor_locator(NullLocator())
-        ends = {ALL: "all"} if any(mean["shots"] == "all" for mean in one["means"]) else {}
-        axis.set_xticks([1, 2, 4, 8, 16, *ends], ["1", "2", "4", "8", "16", *ends.values()])
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_title(f"{name}, {METRICS.get(one['metric'], one['metric'])}", loc="left", fontsize=9)
-        axis.grid(axis="y", color="#e6e6e1", linewidth=0.8)
-        axis.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.supxlabel("training images of each class", fontsize=9)
-    figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside right center")
-    figure.savefig(file, dpi=110)
-    plt.close(figure)
-
-
 def fill(root: Path) -> None:
     """Add what has ended to the JSON file, and draw the picture and the page from it."""
     file = RESULTS / "sets.json"
@@ -231,11 +99,15 @@ def fill(root: Path) -> None:
     found = {name: {**before, **fresh}[name] for name in SETS if name in before or name in fresh}
     whole = {"versions": versions(), "threads": os.environ.get("OMP_NUM_THREADS"), "sets": found}
     file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    draw(found, ROOT / "docs" / "sets.png")
+    classes = {name: one for name, one in found.items() if SETS[name].get("label_column") is not None}
+    draw(classes, ROOT / "docs" / "sets.png")
     page = ROOT / "docs" / "sweep.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     lacking = [name for name in SETS if name not in found]
-    parts = [*tables(found), *([f"Not measured yet: {', '.join(lacking)}."] if lacking else [])]
+    parts = [
+        *tables(classes, {name: one for name, one in found.items() if name not in classes}),
+        *([f"Not measured yet: {', '.join(lacking)}."] if lacking else []),
+    ]
     page.write_text(before + MARKS[0] + "\n" + "\n\n".join(parts) + "\n" + MARKS[1] + rest.partition(MARKS[1])[2], encoding="utf-8")
 
 
@@ -243,16 +115,12 @@ def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """A sweep of other methods or at other numbers of shots beside the one before; what is recommended is of the one with more."""
     measured = {(mean["method"], mean["shots"]) for mean in new["means"]}
     means = [mean for mean in old["means"] if (mean["method"], mean["shots"]) not in measured] + new["means"]
-    last = max(new, old, key=lambda one: (len(one["methods"]), _number(one["recommendation"]["shots"])))
-    shots, methods = sorted({*old["shots"], *new["shots"]}, key=_number), [*dict.fromkeys(old["methods"] + new["methods"])]
-    means.sort(key=lambda mean: (methods.index(mean["method"]), _number(mean["shots"])))
+    last = max(new, old, key=lambda one: (len(one["methods"]), number(one["recommendation"]["shots"])))
+    shots, methods = sorted({*old["shots"], *new["shots"]}, key=number), [*dict.fromkeys(old["methods"] + new["methods"])]
+    means.sort(key=lambda mean: (methods.index(mean["method"]), number(mean["shots"])))
     seeds = sorted({*old["seeds"], *new["seeds"]})
     whole = {"shots": shots, "methods": methods, "seeds": seeds, "means": means, "failed": [*old["failed"], *new["failed"]]}
     return {**new, **whole, "recommendation": last["recommendation"]}
-
-
-def _number(shots: int | str) -> float:
-    return float("inf") if shots == "all" else float(shots)
 
 
 KEPT = "metric", "methods", "shots", "seeds", "zero_shot", "means", "recommendation", "failed"

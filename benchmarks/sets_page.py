@@ -1,0 +1,140 @@
+"""What sets.py has measured, as the tables and the picture of docs/sweep.md."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.ticker import NullLocator, PercentFormatter
+
+from cliptune.sweep.plots import COLOURS, FAINT, MARKERS
+
+ALL = 48  # where the picture has all images
+METRICS = {"mean_per_class": "balanced accuracy", "top1": "top-1"}
+
+
+def tables(classes: dict[str, dict[str, Any]], pairs: dict[str, dict[str, Any]]) -> Iterable[str]:
+    """The tables of the page: one for each number of shots, one for what is forgotten, one of recommendations.
+
+    Args:
+        classes: the sweeps of sets with classes, by name.
+        pairs: of those with captions alone.
+    """
+    methods = list(dict.fromkeys(mean["method"] for one in classes.values() for mean in one["means"]))
+    head = "| | " + " | ".join(classes) + " |\n|---|" + "---|" * len(classes)
+    metric = "| metric | " + " | ".join(METRICS.get(one["metric"], one["metric"]) for one in classes.values()) + " |"
+    zero = "| zero-shot | " + " | ".join(f"{one['zero_shot']:.3f}" for one in classes.values()) + " |"
+    for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"]}, key=number):
+        rows = [f"| {method} | " + " | ".join(told(one, method, shots) for one in classes.values()) + " |" for method in methods]
+        many = "All training images" if shots == "all" else f"{shots} image{'s' * (shots > 1)} of each class"
+        yield "\n".join([f"{many}, test:\n", head, metric, zero, *rows])
+    if rows := list(_ahead(classes)):
+        title = "The best method above a probe from nothing on the same images, points, mean and standard deviation of seeds' differences:"
+        yield "\n".join([f"{title}\n", head.replace("| |", "| images of each class |", 1), *rows])
+    if classes:
+        rows = [f"| {method} | " + " | ".join(lost(one, method) for one in classes.values()) + " |" for method in methods]
+        yield "\n".join(["What is forgotten at 16 images of each class, points on the guard:\n", head, *rows])
+    if pairs:
+        lines = [
+            "Images and captions (mean recall on test, all training images):\n",
+            "| | zero-shot | flyp | lora_contrastive | guard, points |",
+        ]
+        lines += ["|---|---|---|---|---|"]
+        for name, one in pairs.items():
+            cells = [told(one, method, "all") for method in ("flyp", "lora_contrastive")]
+            guards = " and ".join(lost(one, method, "all") for method in ("flyp", "lora_contrastive"))
+            lines += [f"| {name} | {one['zero_shot']:.3f} | {cells[0]} | {cells[1]} | {guards} |"]
+        yield "\n".join(lines)
+    lines = ["What each sweep recommends:\n", *(f"- **{name}**: {sentence(one)}" for name, one in {**classes, **pairs}.items())]
+    yield "\n".join(lines)
+
+
+def _ahead(classes: dict[str, dict[str, Any]]) -> Iterable[str]:
+    """Rows by shots, where sweeps have told it."""
+    for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"] if mean.get("above_baseline")}, key=number):
+        yield f"| {shots} | " + " | ".join(ahead(one, shots) for one in classes.values()) + " |"
+
+
+def ahead(one: dict[str, Any], shots: int | str) -> str:
+    """The method that is furthest above the sweep's baseline, and how far."""
+    known = [mean for mean in one["means"] if mean["shots"] == shots and mean.get("above_baseline")]
+    if not known:
+        return ""
+    best = max(known, key=lambda mean: float(mean["test"]["mean"]))
+    apart = best["above_baseline"]
+    return f"{best['method']} {100 * apart['mean']:+.1f}" + (f" ± {100 * apart['std']:.1f}" if apart["std"] is not None else "")
+
+
+def mean_of(one: dict[str, Any], method: str, shots: int | str) -> dict[str, Any] | None:
+    """The mean over seeds of a method at a number of shots."""
+    return next((mean for mean in one["means"] if (mean["method"], mean["shots"]) == (method, shots)), None)
+
+
+def told(one: dict[str, Any], method: str, shots: int | str) -> str:
+    """A cell of the table: bold where no method's mean is higher."""
+    mean = mean_of(one, method, shots)
+    if mean is None:
+        return ""
+    test, best = mean["test"], max(other["test"]["mean"] for other in one["means"] if other["shots"] == shots)
+    text = f"{test['mean']:.3f}" + (f" ± {test['std']:.3f}" if test["std"] is not None else "")
+    text = f"**{text}**" if test["mean"] == best else text
+    return text + (f" (n={test['n']})" if test["n"] < len(one["seeds"]) else "")
+
+
+def sentence(one: dict[str, Any]) -> str:
+    """The recommendation, without its first word."""
+    return str(one["recommendation"]["sentence"]).removeprefix("Recommended: ")
+
+
+def lost(one: dict[str, Any], method: str, shots: int | str = 16) -> str:
+    """How the guard changed, in points."""
+    mean = mean_of(one, method, shots)
+    change = next(iter(mean["guard"].values()), None) if mean else None
+    return f"{100 * change['mean']:+.1f}" if change else ""
+
+
+def draw(classes: dict[str, dict[str, Any]], file: Path) -> None:
+    """Test scores against shots, a panel for each set with classes."""
+    methods = list(dict.fromkeys(mean["method"] for one in classes.values() for mean in one["means"]))
+    rows = -(-len(classes) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(10, 3.1 * rows), squeeze=False, constrained_layout=True)
+    for axis in axes.flat[len(classes) :]:
+        axis.set_axis_off()
+    for axis, (name, one) in zip(axes.flat, classes.items(), strict=False):
+        axis.axhline(one["zero_shot"], color=FAINT, linestyle="--", linewidth=1.2, label="zero-shot")
+        for i, method in enumerate(methods):
+            known = [mean for mean in one["means"] if mean["method"] == method]
+            axis.errorbar(
+                [ALL if mean["shots"] == "all" else mean["shots"] for mean in known],
+                [mean["test"]["mean"] for mean in known],
+                yerr=[mean["test"]["std"] or 0.0 for mean in known],
+                color=COLOURS[i],
+                marker=MARKERS[i],
+                markersize=4,
+                linewidth=1.4,
+                elinewidth=0.9,
+                capsize=2,
+                label=method,
+            )
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_locator(NullLocator())
+        ends = {ALL: "all"} if any(mean["shots"] == "all" for mean in one["means"]) else {}
+        axis.set_xticks([1, 2, 4, 8, 16, *ends], ["1", "2", "4", "8", "16", *ends.values()])
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_title(f"{name}, {METRICS.get(one['metric'], one['metric'])}", loc="left", fontsize=9)
+        axis.grid(axis="y", color="#e6e6e1", linewidth=0.8)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.supxlabel("training images of each class", fontsize=9)
+    figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside right center")
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
+def number(shots: int | str) -> float:
+    """A number of shots, to be sorted by."""
+    return float("inf") if shots == "all" else float(shots)
