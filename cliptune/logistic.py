@@ -22,6 +22,7 @@ TRUST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 TOLERANCE = 1e-5  # of the greatest entry of the gradient, in the measure in which the mean loss bends about as 1: float32 tells no less
 ROUGH = 1e-3  # likewise, to tell strengths apart
 CHANGE = 1e-16  # of the mean loss along a step: below both, else they end first
+LOST = 1e-8  # of the greatest square: what a product does not give
 LONGEST = 30.0  # a step, of the shortest; where images are told apart the bend is soon another than where it was measured
 
 
@@ -200,6 +201,21 @@ def sweep(
                 attempt(strength)
     best = best_of(list(tried))
     return found.get(best), Choice(best, tried[best], dict(sorted(tried.items())))
+
+
+def undo(product: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates of rows in which distances are those before a product made the rows.
+
+    Args:
+        product: [width, D].
+
+    Returns:
+        [D, D] that turns rows so, and its inverse. What the product cannot give stays as it is, so that any rows may be turned.
+    """
+    squares, axes = torch.linalg.eigh((product.T @ product).cpu().double())
+    stretch = squares.where(squares > LOST * squares.max(), squares.max()).sqrt()
+    turn, back = (axes * scale @ axes.T for scale in (1 / stretch, stretch))
+    return turn.to(product), back.to(product)
 
 
 def trust_of(rows: Tensor, labels: Tensor, texts: Tensor, scale: float) -> float:

@@ -76,6 +76,17 @@ def depths(tower: nn.Module, names: list[str] | None = None) -> tuple[dict[str, 
     return found, len(order)
 
 
+def last_product(tower: nn.Module) -> Tensor | None:
+    """The matrix that turns what an image tower says into rows: [width, D]; None where nothing of that kind ends it."""
+    for found in (getattr(tower, "proj", None), getattr(getattr(tower, "head", None), "proj", None), getattr(tower, "attnpool", None)):
+        found = getattr(found, "c_proj", found)
+        if isinstance(found, nn.Linear):
+            return found.weight.detach().T
+        if isinstance(found, Tensor) and found.ndim == 2:
+            return found.detach()
+    return None
+
+
 def decays(tower: nn.Module) -> set[str]:
     """The names of the parameters that weight decay is right for: matrices and kernels, not norms, scales, biases or embeddings."""
     embeddings = {f"{name}.weight" for name, module in tower.named_modules() if isinstance(module, nn.Embedding)}

@@ -181,6 +181,8 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "trust": ({"solver": "lbfgs", "trust": 1.5}, r"trust 1\.5 is not in 0\.\.1"),
     "trust of sgd": ({"trust": 0.5}, r"trust 0\.5 is for solver lbfgs that starts from the texts"),
     "trust of nothing": ({"solver": "lbfgs", "start": "zero", "trust": 0.5}, r"trust 0\.5 is for solver lbfgs"),
+    "penalty": ({"solver": "lbfgs", "penalty": "row"}, r"penalty 'row' is not known\. Take tower or rows"),
+    "penalty of sgd": ({"penalty": "tower"}, r"penalty tower is for solver lbfgs; .+ Set solver: lbfgs, or leave it out"),
     "lr_factor": ({"lr_factor": 0.0}, r"lr_factor 0\.0 is not positive\. Take 100"),
 }
 

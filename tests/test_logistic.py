@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from cliptune.data.formats.features import open_features
-from cliptune.logistic import TRUST, Problem, Solution, trust_of
+from cliptune.logistic import TRUST, Problem, Solution, trust_of, undo
 
 SCALE, CLASSES, WIDTH = 30.0, 5, 12
 CALTECH = Path(__file__).parents[2] / "shared" / "data" / "clip_features" / "caltech101_vitb32.npz"
@@ -192,6 +192,16 @@ def test_half_precision_rows_are_solved_in_more() -> None:
     found = solve(rows.half(), labels, start, SCALE, 1.0)
     assert found.delta.dtype == start.dtype
     torch.testing.assert_close(logits_of(found, start), logits_of(solve(rows, labels, start, SCALE, 1.0), start), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("width", [20, 12, 7])
+def test_a_product_is_undone_up_to_a_rotation(width: int) -> None:
+    product = torch.randn(width, 12, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(9, width, generator=torch.Generator().manual_seed(1)) @ product
+    turn, back = undo(product)
+    before = rows.double() @ torch.linalg.pinv(product.double())  # the shortest that it makes these of
+    torch.testing.assert_close((rows @ turn @ turn.T @ rows.T).double(), before @ before.T, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(turn @ back, torch.eye(12), atol=1e-4, rtol=1e-4)
 
 
 def test_texts_are_trusted_as_far_as_they_fit() -> None:

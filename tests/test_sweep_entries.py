@@ -43,7 +43,7 @@ def test_a_probe_is_solved_where_the_objective_is_plain() -> None:
     assert model_of("linear_probe", {"objective": WEIGHED})["method"]["init_args"]["solver"] == "sgd"
     own = {"method": {"class_path": "cliptune.LinearProbe", "init_args": {"solver": "sgd", "start": "zero"}}, "objective": "CrossEntropy"}
     assert model_of("linear_probe", own)["method"]["init_args"] == {"solver": "sgd", "start": "text"}
-    assert model_of("linear_probe_zero", own)["method"]["init_args"] == {"solver": "sgd", "start": "zero"}
+    assert model_of("linear_probe_zero", own)["method"]["init_args"] == {"solver": "sgd", "start": "zero", "penalty": "rows"}
 
 
 def test_later_configs_win() -> None:

@@ -77,6 +77,21 @@ def matrices(tower: nn.Module) -> Iterable[tuple[str, Tensor]]:
             yield f"{name}.in_proj_weight", module.in_proj_weight
 
 
+@torch.no_grad()
+def test_the_last_product_makes_an_image_towers_rows(backbone: Backbone, family: str) -> None:
+    tower, images = backbone.towers()["image"], torch.rand(3, 3, *backbone.preprocess.size)
+    product = T.last_product(tower)
+    assert (product is None) == (family in ("siglip", "eva02"))  # whose trunks give rows
+    if product is not None:
+        before = backbone.model.encode_image(images)
+        assert before.shape[1:] == product.shape[1:]
+        apart = backbone.model.encode_image(images) - backbone.model.encode_image(images[:1])
+        product.mul_(2)  # it is the very weight
+        double = backbone.model.encode_image(images) - backbone.model.encode_image(images[:1])
+        most = apart.abs().max()
+        torch.testing.assert_close(double / most, 2 * apart / most, atol=0.05, rtol=0.0)  # an untrained ResNet's differences are tiny
+
+
 @pytest.mark.parametrize("side", ["image", "text"])
 def test_matrices_decay_and_nothing_else(backbone: Backbone, side: str) -> None:
     tower = backbone.towers()[side]

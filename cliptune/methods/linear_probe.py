@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
-from cliptune.logistic import Choice, Problem, Solution, trust_of
+from cliptune.logistic import Choice, Problem, Solution, trust_of, undo
 from cliptune.methods.base import ClassRows, ClassTexts, LabelledRows, Method
 from cliptune.objectives.base import Objective
 from cliptune.objectives.cross_entropy import CrossEntropy
 from cliptune.optim import Group
 from cliptune.similarity import exact
+from cliptune.towers import last_product
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ class LinearProbe(Method):
         lr_factor: factor on the optimizer's learning rate, which is that of full fine-tuning: 100 makes 1e-3 of 1e-5.
         trust: the share of the class texts' rows that `lbfgs` is drawn towards, in 0..1; where not given, the one whose logits fit
             the training images best.
+        penalty: where the differences are measured that `lbfgs` keeps small: `tower`, in the coordinates of the image tower before its
+            last product, which CLIP's own probes are in (ibid.); `rows`, in those of the rows, as scikit-learn would on them. Where
+            not given, `tower` for `lbfgs`; weight decay is always on the rows.
 
     Raises:
         ConfigError: a value that is not known; no classes to learn.
@@ -56,6 +60,7 @@ class LinearProbe(Method):
         bias: bool = False,
         lr_factor: float = 100.0,
         trust: float | None = None,
+        penalty: Literal["tower", "rows"] | None = None,
     ) -> None:
         super().__init__()
         if start not in ("text", "zero"):
@@ -74,7 +79,13 @@ class LinearProbe(Method):
             raise ConfigError(f"LinearProbe: trust {trust} is not in 0..1. It is a share of the texts' rows: take 1, or leave it out.")
         if trust is not None and (solver == "sgd" or start == "zero"):
             raise ConfigError(f"LinearProbe: trust {trust} is for solver lbfgs that starts from the texts. Leave it out, or set these.")
-        self.trust = trust
+        if penalty not in ("tower", "rows", None):
+            raise ConfigError(f"LinearProbe: penalty {penalty!r} is not known. Take tower or rows.")
+        if penalty == "tower" and solver == "sgd":
+            raise ConfigError(
+                "LinearProbe: penalty tower is for solver lbfgs; weight decay is on the rows. Set solver: lbfgs, or leave it out."
+            )
+        self.trust, self.penalty = trust, penalty or ("tower" if solver == "lbfgs" else "rows")
         self.from_text, self.solver, self.normalize, self.with_bias, self.lr_factor = start == "text", solver, normalize, bias, lr_factor
         self.class_names: list[str] = []
         self.found: Choice | None = None
@@ -148,13 +159,12 @@ class LinearProbe(Method):
         scale = float(backbone.logit_scale)
         trust = trust_of(train.rows, train.labels, self.start_rows, scale) if self.trust is None and self.from_text else self.trust
         towards = self.start_rows * (1.0 if trust is None else trust)
-
-        problem = Problem(train.rows, train.labels, towards, scale, self.with_bias)
         known = validation.labels >= 0
         rows, labels = validation.rows[known], validation.labels[known]
+        turn, back = self._coordinates(backbone, train.rows)
 
         def logits(solution: Solution | None) -> Tensor:
-            found = scale * rows @ (self.start_rows if solution is None else towards + solution.delta).T
+            found = scale * rows @ (self.start_rows if solution is None else towards + solution.delta @ turn).T
             return found if solution is None or solution.bias is None else found + solution.bias
 
         def accuracy(solution: Solution | None) -> float:
@@ -164,14 +174,26 @@ class LinearProbe(Method):
             return float(F.cross_entropy(logits(solution).float(), labels))
 
         with exact(rows.device):
+            problem = Problem(train.rows @ turn, train.labels, towards @ back, scale, self.with_bias)
             best, self.found = problem.search(accuracy, loss, len(labels))
             at_start = float(F.cross_entropy(scale * train.rows @ self.start_rows.T, train.labels, ignore_index=-1))
+            self.delta.copy_(torch.zeros_like(self.delta) if best is None else towards - self.start_rows + best.delta @ turn)
         drawn = f"; drawn towards {trust:g} of the class texts' rows" if trust is not None and trust < 1 and best is not None else ""
         log.info(
             f"linear probe: of {len(self.found.tried)} L2 strengths C = {self.found.strength:g} is best on validation, "
             f"top-1 {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start){drawn}"
         )
-        self.delta.copy_(torch.zeros_like(self.delta) if best is None else towards - self.start_rows + best.delta)
         if self.bias is not None:
             self.bias.copy_(torch.zeros_like(self.bias) if best is None or best.bias is None else best.bias)
         return at_start if best is None else best.loss
+
+    def _coordinates(self, backbone: Backbone, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """[D, D], symmetric, that turns unit rows into others of about that length, where the penalty is measured; and its inverse."""
+        product = last_product(backbone.towers()["image"]) if self.penalty == "tower" else None
+        if product is None or product.shape[1] != rows.shape[1]:  # rows of a file may be of another CLIP
+            alike = torch.eye(rows.shape[1]).to(rows)
+            return alike, alike
+        with exact(rows.device):
+            turn, back = undo(product.to(rows))
+            length = (rows @ turn).norm(dim=1).mean()
+            return turn / length, back * length

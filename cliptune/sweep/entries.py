@@ -39,7 +39,7 @@ BUILT_IN = {
     "flyp": Kind("Full", "Contrastive"),  # Goyal et al. 2023, "Finetune like you pretrain"
     "lora": Kind("LoRA", "CrossEntropy"),
     "linear_probe": Kind("LinearProbe", "CrossEntropy", PROBE, {"start": "text"}),
-    "linear_probe_zero": Kind("LinearProbe", "CrossEntropy", PROBE, {"start": "zero"}),
+    "linear_probe_zero": Kind("LinearProbe", "CrossEntropy", PROBE, {"start": "zero", "penalty": "rows"}),  # as scikit-learn on rows
     "prompt_tuning": Kind("PromptTuning", "CrossEntropy"),
     "lora_contrastive": Kind("LoRA", "Contrastive"),
 }
