@@ -204,6 +204,14 @@ def test_a_product_is_undone_up_to_a_rotation(width: int) -> None:
     torch.testing.assert_close(turn @ back, torch.eye(12), atol=1e-4, rtol=1e-4)
 
 
+def test_what_a_product_does_not_give_is_not_stretched() -> None:
+    product = torch.randn(192, 256, generator=torch.Generator().manual_seed(0))
+    turn, back = undo(product)
+    other = torch.linalg.qr(product.T, mode="complete")[0][:, 192:]  # no row has anything along these
+    torch.testing.assert_close((turn @ other).norm(dim=0), torch.full((64,), float(1 / torch.linalg.norm(product, 2))), rtol=1e-3, atol=0.0)
+    torch.testing.assert_close(turn @ back, torch.eye(256), atol=1e-4, rtol=1e-4)
+
+
 def test_texts_are_trusted_as_far_as_they_fit() -> None:
     rows, labels, start = problem()
     scale = 1.0  # so that no share is too much
