@@ -22,7 +22,7 @@ TRUST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 TOLERANCE = 1e-5  # of the greatest entry of the gradient, in the measure in which the mean loss bends about as 1: float32 tells no less
 ROUGH = 1e-3  # likewise, to tell strengths apart
 CHANGE = 1e-16  # of the mean loss along a step: below both, else they end first
-LOST = 1e-6  # of the greatest square: what a product does not give
+LOST = 1e-4  # of the greatest square: what a product gives less of, rows of half precision hardly tell
 LONGEST = 30.0  # a step, of the shortest; where images are told apart the bend is soon another than where it was measured
 
 
