@@ -34,6 +34,7 @@ bench: .venv/bench ## the measurements of benchmarks/, as ratios in one run; few
 	$(BIN)/python benchmarks/probe_job.py
 	$(BIN)/python benchmarks/attention_forms.py
 	$(BIN)/python benchmarks/probe_features.py
+	$(BIN)/python benchmarks/probe_penalty.py
 	$(BIN)/python benchmarks/few_shot.py
 	$(BIN)/python benchmarks/pooled_block.py
 	$(BIN)/python benchmarks/loss_blocks.py
