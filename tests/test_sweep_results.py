@@ -92,11 +92,11 @@ def test_methods_are_held_against_a_probe_that_knows_no_words_seed_by_seed() -> 
     named = [replace(one, cell=replace(one.cell, method=BASELINE)) if one.cell.method == "probe" else one for one in found.results]
     known = Table(named, ["full", BASELINE], (4, None))
     assert known.baseline == BASELINE
-    assert "above linear_probe_zero, points" in page(outcome(known))
+    assert "Above linear_probe_zero, on the same images" in page(outcome(known))
     assert "+3.0 ± 1.4" in page(outcome(known))
     assert data_of(outcome(known))["means"][0]["above_baseline"]["mean"] == pytest.approx(0.03)
     assert table(result("full", 4, 1, 0.7, 0.6)).baseline is None
-    assert "above full" not in page(outcome(table(result("full", 4, 1, 0.7, 0.6))))
+    assert "Above full" not in page(outcome(table(result("full", 4, 1, 0.7, 0.6))))
 
 
 def test_guards_tell_the_mean_change() -> None:

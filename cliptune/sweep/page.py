@@ -127,12 +127,13 @@ def above(found: Table) -> Markup | None:
             rows.append([method, *((-1.0, "-") if cell is None else (cell.mean, _points(cell)) for cell in cells)])
     if not rows:
         return None
-    heads = [f"above {found.baseline}, points", *(told_shots(shots) for shots in found.shots)]
+    heads = ["points", *(told_shots(shots) for shots in found.shots)]
     note = (
         "A seed gives all methods the same images, and which these are moves all scores together. So these are the mean and the standard "
         "deviation of the seeds' differences, which tell two methods apart sooner than the scores above."
     )
-    return join([table(heads, rows, sortable=True, numeric=range(1, len(heads))), el("p", el("small", note))])
+    shown = table(heads, rows, sortable=True, numeric=range(1, len(heads)))
+    return join([el("h3", f"Above {found.baseline}, on the same images"), shown, el("p", el("small", note))])
 
 
 def _points(found: Spread) -> str:
