@@ -40,8 +40,8 @@ class LinearProbe(Method):
         trust: the share of the class texts' rows that `lbfgs` is drawn towards, in 0..1; where not given, the one whose logits fit
             the training images best.
         penalty: where the differences are measured that `lbfgs` keeps small: `tower`, in the coordinates of the image tower before its
-            last product, which CLIP's own probes are in (ibid.); `rows`, in those of the rows, as scikit-learn would on them. Where
-            not given, `tower` for `lbfgs`; weight decay is always on the rows.
+            last product, which CLIP's own probes are in (ibid.); `rows`, in those of the rows, as scikit-learn would on them, which is the
+            same where a tower ends with no product. Where not given, `tower` for `lbfgs`; weight decay is always on the rows.
 
     Raises:
         ConfigError: a value that is not known; no classes to learn.
