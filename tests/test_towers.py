@@ -81,7 +81,7 @@ def matrices(tower: nn.Module) -> Iterable[tuple[str, Tensor]]:
 def test_the_last_product_makes_an_image_towers_rows(backbone: Backbone, family: str) -> None:
     tower, images = backbone.towers()["image"], torch.rand(3, 3, *backbone.preprocess.size)
     product = T.last_product(tower)
-    assert (product is None) == (family in ("siglip", "eva02"))  # whose trunks give rows
+    assert (product is None) == (family == "siglip")  # whose trunk gives rows
     if product is not None:
         before = backbone.model.encode_image(images)
         assert before.shape[1:] == product.shape[1:]
