@@ -31,7 +31,7 @@ class Solution(NamedTuple):
 
     delta: Tensor  # [C, D]
     bias: Tensor | None  # [C]
-    loss: float  # mean cross-entropy on the training rows
+    loss: float  # mean cross-entropy on the training rows, by weight
 
 
 class Choice(NamedTuple):
@@ -45,7 +45,8 @@ class Choice(NamedTuple):
 class Problem:
     """Minimise  sum of CE(scale * rows @ (start + delta).T + bias)  +  |scale * delta|^2 / (2 * strength)  at any strength.
 
-    With `start` zero that is scikit-learn's `LogisticRegression(C=strength)`. Drawn towards the zero-shot rows it is CLAP's constraint on
+    CE of logits z and targets t is  - sum of t * log softmax(z):  targets weigh images and classes, and spread where labels are smoothed.
+    With `start` zero that is scikit-learn's `LogisticRegression(C=strength, class_weight=...)`. Drawn towards the zero-shot rows it is CLAP's constraint on
     linear probing (Silva-Rodriguez et al. 2024, sec. 4: a penalty on the distance of each class row from its text's) with one strength for
     all classes. In full float32, whatever the precision around it.
 
@@ -54,22 +55,24 @@ class Problem:
 
     Args:
         rows: [N, D].
-        labels: [N], class numbers; -1 is left out.
+        targets: [N, C], none below 0; an image whose targets are all 0 is left out.
         start: [C, D].
         scale: the factor on the products.
         with_bias: learn a bias for each class, which is drawn towards nothing.
     """
 
-    def __init__(self, rows: Tensor, labels: Tensor, start: Tensor, scale: float, with_bias: bool = False) -> None:
-        known = labels >= 0
-        self.labels, self.scale, self.with_bias, self.dtype = labels[known], scale, with_bias, start.dtype
+    def __init__(self, rows: Tensor, targets: Tensor, start: Tensor, scale: float, with_bias: bool = False) -> None:
+        known = targets.sum(dim=1) > 0
+        self.scale, self.with_bias, self.dtype = scale, with_bias, start.dtype
         with exact(rows.device):
-            rows = rows[known].float()
+            rows, self.targets = rows[known].float(), targets[known].float()
+            weights = self.targets.sum(dim=1, keepdim=True)  # [N, 1]
+            self.weight, self.log_weights = float(weights.sum()), weights.log()
+            self.weights = weights
             self.origin = scale * rows @ start.float().T  # [N, C], of what does not change
-            self.truth = F.one_hot(self.labels, len(start)).to(rows.dtype)
-            self.middle = rows.mean(dim=0) if with_bias else torch.zeros_like(rows[0])  # which a free bias takes up: far fewer iterations
-            rows = rows - self.middle if with_bias else rows
-            self.axes, self.squares = _principal(rows)
+            self.middle = (weights * rows).sum(dim=0) / self.weight if with_bias else torch.zeros_like(rows[0])
+            rows = rows - self.middle if with_bias else rows  # a free bias takes the middle up: far fewer iterations
+            self.axes, self.squares = _principal(weights.sqrt() * rows)
             turned = rows @ self.axes
             self.inputs = torch.cat([turned, rows.new_ones(len(rows), 1)], dim=1) if with_bias else turned
 
@@ -88,7 +91,7 @@ class Problem:
         self,
         accuracy: Callable[[Solution | None], float],
         loss: Callable[[Solution | None], float] = lambda solution: 0.0,
-        images: int | None = None,
+        images: float | None = None,
     ) -> tuple[Solution | None, Choice]:
         """As `sweep`, by rough minima, of which the best is made a fine one unless it loses by that."""
         best, choice = sweep(partial(self.solve, tolerance=ROUGH), accuracy, loss, images)
@@ -99,7 +102,7 @@ class Problem:
 
     def _minimum(self, strength: float, change: Tensor, tolerance: float) -> Tensor:
         """From a change to the best, both [C, axes and bias]."""
-        inputs, labels, count = self.inputs, self.labels[:, None], len(self.inputs)
+        inputs, targets, weights = self.inputs, self.targets, self.weights
         pull = torch.full_like(change[0], 1 / strength)
         if self.with_bias:
             pull[-1] = 0
@@ -111,9 +114,10 @@ class Problem:
             change = steps * steered
             logits = self.origin + inputs @ change.T
             norm = logits.logsumexp(dim=1, keepdim=True)
-            loss = (norm - logits.gather(1, labels)).sum() + (pull * change.square()).sum() / 2
-            steered.grad = steps * (((logits - norm).exp() - self.truth).T @ inputs + pull * change) / count
-            return loss / count
+            loss = (weights * norm - (targets * logits).sum(dim=1, keepdim=True)).sum() + (pull * change.square()).sum() / 2
+            apart = (logits - (norm - self.log_weights)).exp() - targets
+            steered.grad = steps * (apart.T @ inputs + pull * change) / self.weight
+            return loss / self.weight
 
         solver = torch.optim.LBFGS([steered], 1, ITERATIONS, None, tolerance, CHANGE, history_size=20, line_search_fn="strong_wolfe")
         solver.step(evaluate)  # type: ignore[arg-type]
@@ -122,9 +126,9 @@ class Problem:
     def _steps(self, change: Tensor, pull: Tensor) -> Tensor:
         """The length of a step along each axis, after which the mean loss bends about as 1 everywhere: [axes and bias]."""
         said = (self.origin + self.inputs @ change.T).softmax(dim=1)
-        squares = torch.cat([self.squares, self.squares.new_full((1,), len(said))]) if self.with_bias else self.squares
+        squares = torch.cat([self.squares, self.squares.new_full((1,), self.weight)]) if self.with_bias else self.squares
         bend = (said * (1 - said)).mean() * squares + pull
-        steps = (len(said) / bend).sqrt()
+        steps = (self.weight / bend).sqrt()
         return steps.clamp(max=LONGEST * float(steps.min()))
 
     def _change(self, solution: Solution | None) -> Tensor:
@@ -141,7 +145,8 @@ class Problem:
         logits = self.origin + self.inputs @ change.T
         delta = change[:, : len(self.squares)] @ self.axes.T
         bias = (change[:, -1] - delta @ self.middle).to(self.dtype) if self.with_bias else None
-        return Solution((delta / self.scale).to(self.dtype), bias, float(F.cross_entropy(logits, self.labels)))
+        loss = -float((self.targets * logits.log_softmax(dim=1)).sum()) / self.weight
+        return Solution((delta / self.scale).to(self.dtype), bias, loss)
 
 
 def _principal(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,7 +162,7 @@ def sweep(
     fit: Callable[[float, Solution | None], Solution],
     accuracy: Callable[[Solution | None], float],
     loss: Callable[[Solution | None], float] = lambda solution: 0.0,
-    images: int | None = None,
+    images: float | None = None,
 ) -> tuple[Solution | None, Choice]:
     """Choose the strength on validation, by CLIP's search: a coarse grid, then half the interval around the best, to 8 steps a decade.
 
@@ -169,7 +174,7 @@ def sweep(
         fit: from C, and a solution to begin from, to the minimum.
         accuracy: of a solution, on validation; of None, that of the start.
         loss: likewise; less is better.
-        images: that the accuracy is of; where it is not given, only equals are told apart by their loss.
+        images: that the accuracy is of, or of how many of equal weight it tells as much; where it is not given, only equals are told apart by their loss.
 
     Returns:
         The solution, None for the start, and the choice.
@@ -219,20 +224,16 @@ def undo(product: Tensor) -> tuple[Tensor, Tensor]:
     return turn.to(product), back.to(product)
 
 
-def trust_of(rows: Tensor, labels: Tensor, texts: Tensor, scale: float) -> float:
-    """The share of the class texts' rows whose logits have the lowest cross-entropy: 0 where they say nothing of these images.
+def trust_of(logits: Tensor, loss: Callable[[Tensor], Tensor]) -> float:
+    """The share of the class texts' logits that has the lowest loss: 0 where they say nothing of these images.
 
     Args:
-        rows: [N, D].
-        labels: [N], class numbers; -1 is left out.
-        texts: [C, D].
-        scale: the factor on the products.
+        logits: [N, C], of the class texts.
+        loss: of logits, a scalar.
     """
-    with exact(rows.device):
-        logits = scale * rows.float() @ texts.float().T
-        return min(TRUST, key=lambda share: (float(F.cross_entropy(share * logits, labels, ignore_index=-1)), -share))
+    return min(TRUST, key=lambda share: (float(loss(share * logits)), -share))
 
 
-def _error(share: float, images: int) -> float:
+def _error(share: float, images: float) -> float:
     """The standard error of a share of so many; where all or none are right, that of half an image."""
     return sqrt(share * (1 - share) / images) if 0 < share < 1 else 0.5 / images

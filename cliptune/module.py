@@ -142,7 +142,7 @@ class AdaptModule(Scoring):
             prepare(self.backbone, self.activation_checkpointing, self.compiled)
             self._attached = True
         if self.several and self.method.solves:
-            raise ConfigError("solver lbfgs solves for one class an image, and the data has images of several. Take solver: steps.")
+            raise ConfigError("solver lbfgs solves for one class an image, and the data has images of several. Take solver: sgd.")
         self.evaluation = Evaluation(len(self.classes), self.has_captions, self.several, self.keep_rows)
 
     def configure_model(self) -> None:

@@ -100,7 +100,7 @@ class Epoch:
         for other in trainer.datamodule.val_dataloader():
             held_out.add(module, module.transfer_batch_to_device(other, module.device, 0))
         train = self.rows()
-        loss = module.method.solve(module.backbone, train, held_out.rows())
+        loss = module.method.solve(module.backbone, module.objective, train, held_out.rows())
         module.log("train/loss", loss, batch_size=len(train.rows))
         module.optimizers().step()  # type: ignore[union-attr]  # of nothing: the step that checkpoints are counted by
         trainer.should_stop = True

@@ -51,6 +51,8 @@ def test_balanced_weights_are_scikit_learns_and_the_loss_is_torchs(vit: Backbone
     theirs = nn.CrossEntropyLoss(torch.tensor(weights), label_smoothing=smoothing, ignore_index=-1)
     expected = theirs((20 * images @ classes.T).double(), labels)
     torch.testing.assert_close(objective(labelled(images, classes, labels)).double(), expected, atol=1e-5, rtol=0)
+    said = objective.targets(labels, 3) * (20 * images @ classes.T).log_softmax(dim=1)
+    torch.testing.assert_close((-said.sum() / objective.weight(labels).sum()).double(), expected, atol=1e-5, rtol=0)
 
 
 def test_a_class_without_images_weighs_nothing(vit: Backbone) -> None:

@@ -1,7 +1,7 @@
 """The solver against scikit-learn and scipy."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cliptune.data.formats.features import open_features
 from cliptune.logistic import TRUST, Problem, Solution, trust_of, undo
+from cliptune.objectives.cross_entropy import CrossEntropy
 
 SCALE, CLASSES, WIDTH = 30.0, 5, 12
 CALTECH = Path(__file__).parents[2] / "shared" / "data" / "clip_features" / "caltech101_vitb32.npz"
@@ -43,7 +44,11 @@ def objective(change: np.ndarray, start: Tensor, strength: float, with_bias: boo
 def solve(
     rows: Tensor, labels: Tensor, start: Tensor, scale: float, strength: float, with_bias: bool = False, guess: Solution | None = None
 ) -> Solution:
-    return Problem(rows, labels, start, scale, with_bias).solve(strength, guess)
+    return Problem(rows, told(labels, len(start)), start, scale, with_bias).solve(strength, guess)
+
+
+def told(labels: Tensor, classes: int) -> Tensor:
+    return CrossEntropy().targets(labels, classes)
 
 
 def flat(solution: Solution) -> np.ndarray:
@@ -95,6 +100,38 @@ def test_from_given_rows_it_is_scipys_minimum(strength: float, with_bias: bool) 
     )
     assert objective(flat(found), start, strength, with_bias)[0] == pytest.approx(reference.fun, rel=1e-6)
     assert objective(zero, start, strength, with_bias)[0] > 1.001 * reference.fun
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("strength", [1e-2, 1.0, 1e2])
+def test_weighed_classes_are_scikit_learns(strength: float, with_bias: bool) -> None:
+    rows, labels, start = problem()
+    zero, counts = torch.zeros_like(start), labels.bincount(minlength=CLASSES)
+    weighed = told(labels, CLASSES) * len(labels) / (CLASSES * counts)
+    found = Problem(rows, weighed, zero, SCALE, with_bias).solve(strength)
+    theirs = LogisticRegression(C=strength, fit_intercept=with_bias, tol=1e-10, max_iter=10_000, class_weight="balanced")
+    wanted = theirs.fit(rows.double().numpy(), labels.numpy()).predict_proba(rows.double().numpy())
+    np.testing.assert_allclose(logits_of(found, zero).softmax(dim=1).numpy(), wanted, atol=2e-3)
+    said = -np.log(wanted[np.arange(len(labels)), labels]) * weighed.sum(dim=1).numpy()
+    assert found.loss == pytest.approx(said.sum() / len(labels), rel=1e-3)
+
+
+def test_smoothed_and_weighed_targets_have_the_minimum_of_torchs_loss() -> None:
+    rows, labels, start = problem()
+    loss = CrossEntropy(0.2, [1.0, 2.0, 0.5, 3.0, 1.5])
+    loss.weights = torch.tensor(loss.given)
+    found = Problem(rows, loss.targets(labels, CLASSES), start, SCALE).solve(1.0)
+
+    def value(change: np.ndarray) -> tuple[float, np.ndarray]:
+        given = torch.tensor(change.reshape(CLASSES, WIDTH), requires_grad=True)
+        logits = SCALE * rows.double() @ start.double().T + rows.double() @ given.T
+        summed = F.cross_entropy(logits, labels, loss.weights.double(), label_smoothing=0.2, reduction="sum")
+        total = summed + 0.5 * given.square().sum()
+        total.backward()
+        return total.item(), given.grad.numpy().reshape(-1)  # type: ignore[union-attr]
+
+    best = minimize(value, np.zeros(CLASSES * WIDTH), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "gtol": 1e-9}).fun
+    assert value((SCALE * found.delta).double().numpy())[0] == pytest.approx(best, rel=1e-6)
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
@@ -215,12 +252,11 @@ def test_what_a_product_does_not_give_is_not_stretched() -> None:
 def test_texts_are_trusted_as_far_as_they_fit() -> None:
     rows, labels, start = problem()
     scale = 1.0  # so that no share is too much
-    assert trust_of(rows, labels, start, scale) == 1.0
-    assert trust_of(rows, labels, -start, scale) == 0.0
-    said = [float(F.cross_entropy(share * SCALE * rows @ start.T, labels)) for share in TRUST]
-    assert trust_of(rows, labels, start, SCALE) == TRUST[said.index(min(said))]
-    hidden = torch.where(labels == 0, -1, labels)
-    assert trust_of(rows, hidden, start, SCALE) == trust_of(rows[labels != 0], labels[labels != 0], start, SCALE)
+    loss = partial(F.cross_entropy, target=labels)
+    assert trust_of(scale * rows @ start.T, loss) == 1.0
+    assert trust_of(scale * rows @ -start.T, loss) == 0.0
+    said = [float(loss(share * SCALE * rows @ start.T)) for share in TRUST]
+    assert trust_of(SCALE * rows @ start.T, loss) == TRUST[said.index(min(said))]
 
 
 # Real features
@@ -240,6 +276,6 @@ def test_caltech101_reaches_scikit_learns_top1(shots: int, wanted: float) -> Non
             return 0.0
         return ((100 * rows[split][0] @ solution.delta.T + solution.bias).argmax(dim=1) == rows[split][1]).float().mean().item()
 
-    best, choice = Problem(*rows[f"shot{shots}"], start, 100.0, True).search(top1)
+    best, choice = Problem(rows[f"shot{shots}"][0], told(rows[f"shot{shots}"][1], 100), start, 100.0, True).search(top1)
     assert top1(best) == choice.accuracy
     assert top1(best, "test") >= wanted

@@ -37,10 +37,12 @@ def test_a_sum_that_holds_the_objective_is_kept() -> None:
     assert model_of("flyp", {"objective": both})["objective"] == {"class_path": "Contrastive"}
 
 
-def test_a_probe_is_solved_where_the_objective_is_plain() -> None:
+def test_a_probe_is_solved_where_the_objective_is_cross_entropy_alone() -> None:
     plain = model_of("linear_probe", {"objective": "CrossEntropy"})["method"]["init_args"]
     assert plain == {"solver": "lbfgs", "start": "text"}
-    assert model_of("linear_probe", {"objective": WEIGHED})["method"]["init_args"]["solver"] == "sgd"
+    assert model_of("linear_probe", {"objective": WEIGHED})["method"]["init_args"] == plain
+    both = {"class_path": "Sum", "init_args": {"parts": ["CrossEntropy", {"class_path": "FeatureDistillation"}], "weights": [1, 1]}}
+    assert model_of("linear_probe", {"objective": both})["method"]["init_args"]["solver"] == "sgd"
     own = {"method": {"class_path": "cliptune.LinearProbe", "init_args": {"solver": "sgd", "start": "zero"}}, "objective": "CrossEntropy"}
     assert model_of("linear_probe", own)["method"]["init_args"] == {"solver": "sgd", "start": "text"}
     assert model_of("linear_probe_zero", own)["method"]["init_args"] == {"solver": "sgd", "start": "zero", "penalty": "rows"}

@@ -210,11 +210,12 @@ class Method(Described, nn.Module, ABC):
         """Whether training is one call of `solve` over all rows, and no steps over batches."""
         return False
 
-    def solve(self, backbone: Backbone, train: LabelledRows, validation: LabelledRows) -> float:
+    def solve(self, backbone: Backbone, objective: Objective, train: LabelledRows, validation: LabelledRows) -> float:
         """Learn from all rows at once.
 
         Args:
             backbone: the CLIP; frozen.
+            objective: what is minimised.
             train: all rows of the training split.
             validation: those that choose what is to be chosen.
 

@@ -96,10 +96,8 @@ class LinearProbe(Method):
         if "pairs" in objective.needs:
             name = type(objective).__name__
             raise ConfigError(f"LinearProbe learns from class names, but {name} needs image-text pairs. Use objective: CrossEntropy.")
-        plain = type(objective) is CrossEntropy and not objective.label_smoothing and objective.given is None
-        if self.solves and not plain:
-            what = type(objective).__name__
-            raise ConfigError(f"LinearProbe: solver lbfgs minimises plain CrossEntropy, not {what} with these arguments. Use solver: sgd.")
+        if self.solves and type(objective) is not CrossEntropy:
+            raise ConfigError(f"LinearProbe: solver lbfgs minimises CrossEntropy, not {type(objective).__name__}. Use solver: sgd.")
 
     def attach(self, backbone: Backbone, classes: ClassTexts) -> None:
         """Freeze both towers, and take the class texts' rows."""
@@ -154,38 +152,41 @@ class LinearProbe(Method):
         return self.solver == "lbfgs"
 
     @torch.no_grad()
-    def solve(self, backbone: Backbone, train: LabelledRows, validation: LabelledRows) -> float:
-        """Minimise on the training rows at strengths that validation chooses among."""
-        scale = float(backbone.logit_scale)
-        trust = trust_of(train.rows, train.labels, self.start_rows, scale) if self.trust is None and self.from_text else self.trust
-        towards = self.start_rows * (1.0 if trust is None else trust)
-        known = validation.labels >= 0
-        rows, labels = validation.rows[known], validation.labels[known]
+    def solve(self, backbone: Backbone, objective: Objective, train: LabelledRows, validation: LabelledRows) -> float:
+        """Minimise on the training rows at strengths that validation chooses among, which counts each class as the objective does."""
+        assert isinstance(objective, CrossEntropy)
+        scale, weights = float(backbone.logit_scale), objective.weight(validation.labels)
         turn, back = self._coordinates(backbone, train.rows)
+        texts = scale * train.rows @ self.start_rows.T
+        trust = self.trust
+        if trust is None and self.from_text:
+            trust = trust_of(texts, lambda logits: objective.of(logits, train.labels))
+        towards = self.start_rows * (1.0 if trust is None else trust)
 
         def logits(solution: Solution | None) -> Tensor:
-            found = scale * rows @ (self.start_rows if solution is None else towards + solution.delta @ turn).T
-            return found if solution is None or solution.bias is None else found + solution.bias
+            found = scale * validation.rows @ (self.start_rows if solution is None else towards + solution.delta @ turn).T
+            return (found if solution is None or solution.bias is None else found + solution.bias).float()
 
         def accuracy(solution: Solution | None) -> float:
-            return float((logits(solution).argmax(dim=1) == labels).float().mean())
+            return float((weights * (logits(solution).argmax(dim=1) == validation.labels)).sum() / weights.sum())
 
         def loss(solution: Solution | None) -> float:
-            return float(F.cross_entropy(logits(solution).float(), labels))
+            return float(objective.of(logits(solution), validation.labels))
 
-        with exact(rows.device):
-            problem = Problem(train.rows @ turn, train.labels, towards @ back, scale, self.with_bias)
-            best, self.found = problem.search(accuracy, loss, len(labels))
-            at_start = float(F.cross_entropy(scale * train.rows @ self.start_rows.T, train.labels, ignore_index=-1))
+        with exact(train.rows.device):
+            targets = objective.targets(train.labels, len(self.start_rows))
+            problem = Problem(train.rows @ turn, targets, towards @ back, scale, self.with_bias)
+            best, self.found = problem.search(accuracy, loss, float(weights.sum() ** 2 / weights.square().sum()))
             self.delta.copy_(torch.zeros_like(self.delta) if best is None else towards - self.start_rows + best.delta @ turn)
         drawn = f"; drawn towards {trust:g} of the class texts' rows" if trust is not None and trust < 1 and best is not None else ""
+        what = "top-1" if objective.weights is None else "top-1 by weight"
         log.info(
             f"linear probe: of {len(self.found.tried)} L2 strengths C = {self.found.strength:g} is best on validation, "
-            f"top-1 {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start){drawn}"
+            f"{what} {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start){drawn}"
         )
         if self.bias is not None:
             self.bias.copy_(torch.zeros_like(self.bias) if best is None or best.bias is None else best.bias)
-        return at_start if best is None else best.loss
+        return float(objective.of(texts, train.labels)) if best is None else best.loss
 
     def _coordinates(self, backbone: Backbone, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[D, D], symmetric, that turns unit rows into others of about that length, where the penalty is measured; and its inverse."""

@@ -60,15 +60,28 @@ class CrossEntropy(Objective):
         """Give the loss of a batch of labelled images; see `Objective.forward`."""
         assert rows.classes is not None
         assert rows.label is not None
-        logits = similarity(rows.images, rows.classes, rows.scale, rows.class_bias)  # [B, C]
-        known = rows.label >= 0
-        if rows.labels is None:
-            target: Tensor = rows.label
-            weight = known if self.weights is None else known * self.weights[rows.label.clamp(min=0)]
+        return self.of(similarity(rows.images, rows.classes, rows.scale, rows.class_bias), rows.label, rows.labels)
+
+    def of(self, logits: Tensor, label: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The loss of logits [B, C], of the label of each image, or of several; see `StepRows`."""
+        if labels is None:
+            target, weight = label, self.weight(label)
         else:  # images of several classes: the target is spread evenly over them
-            logits, labels = logits[known], rows.labels[known].to(logits.dtype)
+            known = label >= 0
+            logits, labels = logits[known], labels[known].to(logits.dtype)
             target = labels / labels.sum(dim=1, keepdim=True)  # [b, C]
             weight = target if self.weights is None else target * self.weights
         summed = F.cross_entropy(logits, target, self.weights, label_smoothing=self.label_smoothing, ignore_index=-1, reduction="sum")
         whole = total(weight.sum().float())
         return summed * world() / torch.where(whole > 0, whole, 1)  # a batch in which no label is known is no loss
+
+    def weight(self, label: Tensor) -> Tensor:
+        """[B], what each image counts, of its class number; -1 counts nothing."""
+        known = (label >= 0).float()
+        return known if self.weights is None else known * self.weights[label.clamp(min=0)]
+
+    def targets(self, label: Tensor, classes: int) -> Tensor:
+        """[B, C], so that the loss is - (targets * log softmax of the logits), summed, by the sum of `weight`."""
+        told = F.one_hot(label.clamp(min=0), classes).float()
+        spread = (1 - self.label_smoothing) * told + self.label_smoothing / classes
+        return (label >= 0)[:, None] * (spread if self.weights is None else spread * self.weights)

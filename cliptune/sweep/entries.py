@@ -131,8 +131,8 @@ def over(kind: Kind, model: Mapping[str, Any]) -> Values:
     if kind.objective in _classes(model.get("objective")):  # alone, or in a Sum with what keeps old knowledge
         objective = model["objective"]
     arguments = dict(kind.usual)
-    if kind.usual and (_class(objective) != kind.objective or _arguments(objective)):
-        arguments["solver"] = "sgd"  # lbfgs minimises plain cross-entropy
+    if kind.usual and _class(objective) != kind.objective:
+        arguments["solver"] = "sgd"  # lbfgs minimises cross-entropy alone
     if _class(model.get("method")) == kind.method:
         arguments |= _arguments(model["method"])
     return {"model": {"method": {"class_path": kind.method, "init_args": {**arguments, **kind.fixed}}, "objective": objective}}
