@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from measure import timed
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 RANK, LR = 4, 1e-6
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -98,7 +97,10 @@ def transformers(job: Job) -> tuple[nn.Module, Loss]:
 
 
 def lora(job: Job) -> tuple[nn.Module, Loss]:
-    """Cliptune's LoRA."""
+    """Cliptune's LoRA, in a process that begins as its commands do."""
+    from cliptune.lean import import_lean
+
+    import_lean()
     import open_clip
 
     from cliptune.backbone import Backbone
@@ -150,6 +152,8 @@ def stepping(params: Iterable[nn.Parameter], loss: Loss, half: bool, times: int 
 
 def floating_rate(call: Callable[[], object], seconds: float) -> float:
     """GFLOP/s of a step that takes so long; of what torch counts, which is products and attention."""
+    from torch.utils.flop_counter import FlopCounterMode  # with triton, which neither side's memory is to hold
+
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops() / seconds / 1e9

@@ -6,6 +6,7 @@ peft is imported where it is used: it brings accelerate and much of transformers
 
 import json
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from cliptune.archive import is_name
 from cliptune.distributed import unsharded
 from cliptune.errors import CheckpointError
+from cliptune.lean import import_peft
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -28,6 +30,12 @@ ADAPTER = "default"  # peft's name of an only adapter
 START = "start"  # a frozen second one, which takes PiSSA's start off again
 WRAPPED = "base_model.model."  # what peft's folder puts before each name
 OWN = ("open_clip", "timm")  # libraries of the models that peft names where it writes an adapter of theirs itself
+
+
+def library() -> Any:
+    """The module peft."""
+    import_peft()
+    return sys.modules["peft"]
 
 
 def pattern(names: Iterable[str]) -> str:
@@ -41,9 +49,8 @@ def pattern(names: Iterable[str]) -> str:
 
 def layers(model: nn.Module) -> dict[str, Any]:
     """The adapted layers by name."""
-    from peft.tuners.lora import LoraLayer
-
-    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    kind = library().tuners.lora.LoraLayer
+    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}
 
 
 def learning(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -58,16 +65,15 @@ def inject(model: nn.Module, config: "LoraConfig") -> None:
     PiSSA (Meng et al. 2024, eq. 2 to 5) takes the principal part out of the base weights. Here they stay, and a frozen product takes
     it off: W - B0 A0 + B A is the same function, and so is the gradient of A and B.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-
+    peft = library()
     if config.init_lora_weights != "pissa":
-        inject_adapter_in_model(config, model, ADAPTER)
+        peft.inject_adapter_in_model(config, model, ADAPTER)
         _follow(model)
         return
     before = {name: value.detach().clone() for name, value in model.named_parameters() if re.fullmatch(_weights(config), name)}
-    inject_adapter_in_model(config, model, ADAPTER)
-    plain = LoraConfig(r=config.r, lora_alpha=config.lora_alpha, target_modules=config.target_modules)
-    inject_adapter_in_model(plain, model, START)
+    peft.inject_adapter_in_model(config, model, ADAPTER)
+    plain = peft.LoraConfig(r=config.r, lora_alpha=config.lora_alpha, target_modules=config.target_modules)
+    peft.inject_adapter_in_model(plain, model, START)
     with torch.no_grad():
         for name, layer in layers(model).items():
             base: Any = layer.get_base_layer()
@@ -81,9 +87,12 @@ def inject(model: nn.Module, config: "LoraConfig") -> None:
 
 
 def _follow(model: nn.Module) -> None:
-    """Put new layers into the mode of what they stand beside: peft makes them in training mode."""
+    """Put new layers into the mode of what they stand beside, since peft makes them in training mode; and let Linears compute as one."""
+    from cliptune.adapted_linear import install
+
     for layer in layers(model).values():
         layer.train(layer.get_base_layer().training)
+        install(layer)
 
 
 def _weights(config: "LoraConfig") -> str:
@@ -142,13 +151,12 @@ def save(model: nn.Module, config: "LoraConfig", folder: str | Path) -> None:
 
     PiSSA's two products are written as one of twice the rank, which needs no changed base weights.
     """
-    from peft import LoraConfig, get_peft_model_state_dict
-
-    state = {key: value.detach().cpu() for key, value in get_peft_model_state_dict(model, adapter_name=ADAPTER).items()}
+    peft = library()
+    state = {key: value.detach().cpu() for key, value in peft.get_peft_model_state_dict(model, adapter_name=ADAPTER).items()}
     if config.init_lora_weights == "pissa":
-        start = get_peft_model_state_dict(model, adapter_name=START)
+        start = peft.get_peft_model_state_dict(model, adapter_name=START)
         state = {key: torch.cat([value, start[key].cpu()], dim=0 if "lora_A" in key else 1) for key, value in state.items()}
-        config = LoraConfig(
+        config = peft.LoraConfig(
             r=2 * config.r, lora_alpha=2 * config.lora_alpha, lora_dropout=config.lora_dropout, target_modules=config.target_modules
         )
     config.save_pretrained(str(folder))
@@ -161,15 +169,13 @@ def read(folder: str | Path) -> tuple["LoraConfig", dict[str, Tensor]]:
     Raises:
         CheckpointError: a file is missing, or is not what it should be.
     """
-    from peft import LoraConfig
-
     files = [Path(folder) / name for name in (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME)]
     for file in files:
         if not file.is_file():
             raise CheckpointError(f"{folder} has no {file.name}: it is no adapter folder of peft.")
     try:
         _check_told(folder, json.loads(files[0].read_text(encoding="utf-8")))
-        config, state = LoraConfig.from_pretrained(str(folder)), load_file(files[1])
+        config, state = library().LoraConfig.from_pretrained(str(folder)), load_file(files[1])
     except CheckpointError:
         raise
     except Exception as error:  # json, peft and safetensors raise many kinds
@@ -201,9 +207,8 @@ def put(model: nn.Module, state: dict[str, Tensor]) -> None:
     Raises:
         CheckpointError: keys are missing, unknown, or of another shape; peft itself would pass over them.
     """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-    ours = get_peft_model_state_dict(model, adapter_name=ADAPTER)
+    peft = library()
+    ours = peft.get_peft_model_state_dict(model, adapter_name=ADAPTER)
     odd = {
         "lacks": sorted(ours.keys() - state.keys()),
         "has the unknown": sorted(state.keys() - ours.keys()),
@@ -212,4 +217,4 @@ def put(model: nn.Module, state: dict[str, Tensor]) -> None:
     parts = [f"{lead} {', '.join(keys[:3])}" for lead, keys in odd.items() if keys]
     if parts:
         raise CheckpointError(f"the adapter {' and '.join(parts)}. It does not fit this model: give the backbone that it was made on.")
-    set_peft_model_state_dict(model, state, adapter_name=ADAPTER)
+    peft.set_peft_model_state_dict(model, state, adapter_name=ADAPTER)

@@ -1,4 +1,4 @@
-"""Imports Lightning and open_clip without what they import for uses that a command rarely has.
+"""Imports Lightning, open_clip and peft without what they import for uses that a command rarely has.
 
 Stand-ins take the places of those modules meanwhile; what was taken from them is imported, and is itself, when it is used.
 """
@@ -19,6 +19,8 @@ from typing import Any
 from cliptune.uncompiled import COMPILER, uncompiled
 
 LATER = ("transformers", "timm", "scipy", "matplotlib", "triton", COMPILER)
+PEFTS = ("scipy", "sklearn", "matplotlib", "triton", "torch.fx.experimental.symbolic_shapes", COMPILER)  # transformers it has classes of
+_began: list[bool] = []  # whether this is a command's process
 
 
 def import_lean() -> None:
@@ -27,10 +29,23 @@ def import_lean() -> None:
         return
     import torch  # noqa: F401
 
+    _began.append(True)
     with _uncollected(), _deferred(LATER), uncompiled():
         import lightning  # noqa: F401
         import open_clip  # noqa: F401
         import torchvision.transforms.v2  # noqa: F401
+
+
+def import_peft() -> None:
+    """Import peft; in a process that `import_lean` began, likewise."""
+    if "peft" in sys.modules:
+        return
+    if not _began:
+        import peft.tuners.lora
+
+        return
+    with _uncollected(), _deferred(PEFTS), uncompiled():
+        import peft.tuners.lora  # noqa: F401
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from math import log10, sqrt
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cliptune.similarity import exact
@@ -45,10 +44,10 @@ class Choice(NamedTuple):
 class Problem:
     """Minimise  sum of CE(scale * rows @ (start + delta).T + bias)  +  |scale * delta|^2 / (2 * strength)  at any strength.
 
-    CE of logits z and targets t is  - sum of t * log softmax(z):  targets weigh images and classes, and spread where labels are smoothed.
-    With `start` zero that is scikit-learn's `LogisticRegression(C=strength, class_weight=...)`. Drawn towards the zero-shot rows it is CLAP's constraint on
-    linear probing (Silva-Rodriguez et al. 2024, sec. 4: a penalty on the distance of each class row from its text's) with one strength for
-    all classes. In full float32, whatever the precision around it.
+    CE of logits z and targets t is  - sum of t * log softmax(z):  targets weigh images and classes, and are spread where labels are
+    smoothed. With `start` zero that is scikit-learn's `LogisticRegression(C=strength, class_weight=...)`. Drawn towards the zero-shot rows
+    it is CLAP's constraint on linear probing (Silva-Rodriguez et al. 2024, sec. 4: a penalty on the distance of each class row from its
+    text's) with one strength for all classes. In full float32, whatever the precision around it.
 
     CLIP's rows lie along few of their axes, over which L-BFGS takes many small steps. So they are turned to their principal axes, once for
     all strengths, and a step along each is scaled by how sharply the sum bends there; of N rows in more than N dimensions N are left.
@@ -174,7 +173,8 @@ def sweep(
         fit: from C, and a solution to begin from, to the minimum.
         accuracy: of a solution, on validation; of None, that of the start.
         loss: likewise; less is better.
-        images: that the accuracy is of, or of how many of equal weight it tells as much; where it is not given, only equals are told apart by their loss.
+        images: that the accuracy is of, or of how many of equal weight it tells as much; where it is not given, only equals are told apart
+            by their loss.
 
     Returns:
         The solution, None for the start, and the choice.

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cliptune.halves import product, turned
+from cliptune.low_rank import adapted, pairs_of, wanted
 
 
 class Projection(nn.Linear):
@@ -96,6 +97,8 @@ class Projections(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Each [..., out], of [..., in]."""
         if self.packed is not None and not self.learns and (torch.compiler.is_compiling() or self._is_one()):
+            if wanted() and (pairs := pairs_of([getattr(self, name) for name in self.names])):
+                return adapted(self, x, *self.packed, pairs).chunk(len(self.names), dim=-1)
             products = F.linear(x, *(turned(self, each) for each in self.packed)).chunk(len(self.names), dim=-1)
             for part, own in zip(self.parts(), products, strict=True):
                 part.ready = own

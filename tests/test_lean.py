@@ -154,3 +154,25 @@ print(compiled(ours), compiled(torch.compiler.disable(apart)), compiled(apart), 
         apart,
         "(tensor([8.]), [['mul', 'add', 'mul']])",
     ]
+
+
+def test_peft_comes_without_what_adapters_do_not_use_and_gives_it_when_asked() -> None:
+    code = """
+import sys
+from cliptune.lean import import_lean, import_peft
+import_lean()
+import_peft()
+print([name for name in ("torch._dynamo", "sympy", "scipy.optimize", "sklearn") if name in sys.modules])
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+inject_adapter_in_model(LoraConfig(r=2, target_modules="0"), model, "default")
+model(torch.ones(1, 4)).sum().backward()
+print(model[0].lora_B["default"].weight.grad is not None, "torch._dynamo" in sys.modules)
+compiled = torch.compile(model, backend="eager")
+print(torch.equal(compiled(torch.ones(1, 4)), model(torch.ones(1, 4))), "torch._dynamo" in sys.modules)
+from transformers import CLIPModel
+from transformers.loss.loss_for_object_detection import linear_sum_assignment
+print(len(linear_sum_assignment([[1, 2], [2, 1]])))
+"""
+    assert said(code).splitlines() == ["[]", "True False", "True True", "2"]

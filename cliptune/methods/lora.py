@@ -126,10 +126,8 @@ class LoRA(Method):
 
     def peft_config(self, backbone: Backbone) -> "LoraConfig":
         """The adapter in peft's words, for an open_clip model whose attention is split."""
-        from peft import LoraConfig
-
         names = [f"{_prefix(backbone, tower)}{target.name}" for tower, part in self.found.items() for target in part]
-        return LoraConfig(
+        return adapters.library().LoraConfig(  # type: ignore[no-any-return]
             r=self.rank,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft divides it, and takes any number
             lora_dropout=self.dropout,
