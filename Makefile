@@ -13,7 +13,7 @@ test: .venv/dev ## install with the dev extras, and run the tests
 check: .venv/dev ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy cliptune
+	$(BIN)/mypy cliptune benchmarks
 
 docs: .venv/dev ## the documentation as a site: site/index.html
 	$(BIN)/mkdocs build --strict

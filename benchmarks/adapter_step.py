@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from adapter_sides import DEVICE, Job, Side, floating_rate, full, greatest_rate, learning, lora, pefts, step_of, stepping, transformers
-from full_step import captions
+from made_captions import captions
 from measure import RESULTS, Alone, Line, alone, alternate, report
 from torch import Tensor, nn
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import open_clip
 import torch
-from full_step import captions, make_batch, prepare
+from full_step import make_batch, prepare
+from made_captions import captions
 from measure import RESULTS, Alone, Line, Pairs, absent_of, alone, report
 from torch import Tensor, nn
 

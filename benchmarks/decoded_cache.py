@@ -17,9 +17,10 @@ from measure import Line, alternate, report, timed
 from torch import Tensor
 
 from cliptune.data.batches import Rows
-from cliptune.data.columns import Columns, Split
+from cliptune.data.columns import Columns
 from cliptune.data.kept.decoded import DecodedImages, decoded_images
 from cliptune.data.kept.store import RowStore
+from cliptune.data.split import Split
 from cliptune.images import decode
 from cliptune.preprocess import Preprocess
 

@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from measure import Line, Pairs, alternate, report, timed
 
-import cliptune
+from cliptune.backbone import Backbone
 from cliptune.data.images import ImageTextData
 from cliptune.methods.full import Full
 from cliptune.module import AdaptModule
@@ -27,7 +27,7 @@ GOAL = 1.05
 
 def made(name: str, backbone: str) -> tuple[L.Trainer, AdaptModule, ImageTextData]:
     """A trainer, a module and data, set up."""
-    module = AdaptModule(cliptune.Backbone(backbone, pretrained=None if backbone == "nano" else "random"), Full(), Contrastive())
+    module = AdaptModule(Backbone(backbone, pretrained=None if backbone == "nano" else "random"), Full(), Contrastive())
     columns: dict[str, Any] = {"caption_column": None} if name != "flickr8k" else {}
     data = ImageTextData(
         str(DATA / name / "data.parquet"), preprocess=module.preprocess, needs="pairs", batch_size=64, workers=0, cache=False, **columns

@@ -19,6 +19,7 @@ import lightning as L
 import open_clip
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from made_captions import captions
 from measure import Line, Pairs, peak_alone, report, timed
 from torch import Tensor, nn
 
@@ -37,8 +38,6 @@ WARMUP = 2
 # so low that the one batch is not learned by heart: its gradients would vanish, and denormal numbers are slow
 LR, DECAY = 1e-8, 0.1
 SAME_LOSS = 0.001  # after all steps
-THINGS = ("dog", "child", "boat", "house", "horse", "woman", "bicycle", "mountain")
-DEEDS = ("standing beside a tall tree", "seen from above", "in the soft light of an early morning", "on a busy street")
 
 
 class Turns:
@@ -61,12 +60,6 @@ class Turns:
                 self.pairs.a.append(taken)
                 self.pairs.b.append(other)
         yield self.batch
-
-
-def captions(count: int, full: bool) -> list[str]:
-    """Distinct captions of 7 to 12 tokens, or ones that fill the context."""
-    short = [f"a {THINGS[i % 8]} {DEEDS[i // 8 % 4]}" + (f" {i // 32}" if i >= 32 else "") for i in range(count)]
-    return [" ".join([text] * 20) for text in short] if full else short
 
 
 def make_batch(backbone: Backbone, texts: list[str]) -> Batch:

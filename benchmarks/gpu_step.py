@@ -15,7 +15,8 @@ from typing import Any
 
 import open_clip
 import torch
-from full_step import LR, bare_step, captions, make_batch, prepare
+from full_step import LR, bare_step, make_batch, prepare
+from made_captions import captions
 from measure import RESULTS, Line, alternate, report
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -143,7 +144,7 @@ def main() -> None:
         raise SystemExit("gpu_step: there is no GPU. `--device cpu` tries the script out.")
     prepare(torch.get_num_threads())
     device, lines = given.device, []
-    rate = greatest_rate(device == "cuda", device)
+    rate = greatest_rate(device)
     for model in given.models:
         theirs = bare(model, given.batch, device)
         work = flops(theirs)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cliptune.data.formats.features import open_features
 from cliptune.logistic import Problem, Solution
+from cliptune.objectives.cross_entropy import CrossEntropy
 
 FILE = Path(__file__).parents[2] / "shared" / "data" / "clip_features" / "caltech101_vitb32.npz"
 WANTED = {1: 0.782, 2: 0.853, 4: 0.906, 8: 0.925, 16: 0.939}  # test top-1 by shots: the README beside the features
@@ -55,21 +56,21 @@ def apart(part: Labelled, ours: Solution, theirs: LogisticRegression, strength: 
 def measure(shots: int, parts: dict[str, Labelled], classes: int, with_bias: bool, pairs: int) -> Line:
     """Choose C, score, and time both solvers at it."""
     train = parts[f"shot{shots}"]
-    start = torch.zeros(classes, train[0].shape[1])
+    start, targets = torch.zeros(classes, train[0].shape[1]), CrossEntropy().targets(train[1], classes)
     began = perf_counter()
-    best, choice = Problem(*train, start, SCALE, with_bias).search(partial(accuracy, parts["val"], start))
+    best, choice = Problem(train[0], targets, start, SCALE, with_bias).search(partial(accuracy, parts["val"], start))
     taken = perf_counter() - began
     if best is None:
         raise SystemExit(f"{shots} shots: no strength is better than nothing on validation. Are the labels those of these features?")
     rows, labels = (value.numpy() for value in train)
     reference = LogisticRegression(C=choice.strength, fit_intercept=with_bias, max_iter=1000)
     turns = alternate(
-        lambda: Problem(*train, start, SCALE, with_bias).solve(choice.strength),
+        lambda: Problem(train[0], targets, start, SCALE, with_bias).solve(choice.strength),
         lambda: reference.fit(rows.astype(np.float64), labels),
         pairs,
         1,
     )
-    difference = apart(train, Problem(*train, start, SCALE, with_bias).solve(choice.strength), reference, choice.strength)
+    difference = apart(train, Problem(train[0], targets, start, SCALE, with_bias).solve(choice.strength), reference, choice.strength)
     if difference > SAME:
         raise SystemExit(f"{shots} shots: our objective is {difference:.1e} above scikit-learn's: the two do not do the same work.")
     notes = {"C": choice.strength, "tried": float(len(choice.tried)), "sweep s": taken, "validation": choice.accuracy}

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def forward(data: Path, model: str, folder: Path) -> float:
             rows = module.rows(split)
             parts = np.array_split(np.arange(len(rows)), -(-len(rows) // 64))
             places = [[(0, int(i)) for i in part] for part in parts]
-            loader: DataLoader = DataLoader(
+            loader: DataLoader[Any] = DataLoader(
                 rows, batch_size=None, sampler=places, collate_fn=module.eval_view(), num_workers=module.workers
             )
             for batch in loader:

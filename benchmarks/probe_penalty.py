@@ -23,6 +23,7 @@ from cliptune.backbone import Backbone
 from cliptune.data.images import ImageTextData
 from cliptune.methods.base import ClassTexts, LabelledRows
 from cliptune.methods.linear_probe import LinearProbe
+from cliptune.objectives.cross_entropy import CrossEntropy
 
 NAMES = ("bccd", "ham10000", "wikiart7", "dcss_tiles", "emoji_styles", "caltech101")
 STARTS, PENALTIES, SHOTS = ("text", "zero"), ("rows", "tower"), (1, 2, 4, 8, 16)
@@ -50,7 +51,7 @@ def scores(task: Task, balanced: bool) -> dict[str, float]:
     for start, penalty in product(STARTS, PENALTIES):
         method = LinearProbe(start, "lbfgs", penalty=penalty)  # type: ignore[arg-type]
         method.attach(task.untouched, texts)
-        method.solve(task.untouched, *parts)
+        method.solve(task.untouched, CrossEntropy(), *parts)
         with torch.no_grad():
             said = (task.rows("test") @ method.class_rows(task.untouched, texts).rows.T).argmax(dim=1)
         right, labels = (said == task.test.labels).float(), task.test.labels

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cliptune
 from cliptune.blend import way_of
+from cliptune.loading import load
 from cliptune.rescore import data_of, score
 
 
@@ -21,7 +21,7 @@ def blended(run: Path) -> dict[str, Any] | None:
     if not curve:
         return None
     share = curve["chosen"]
-    model = cliptune.load(run)
+    model = load(run)
     way = way_of(model)
     way.set(share)
     metrics = score(way.model, data_of(run, model), "test").metrics

@@ -14,7 +14,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from report_runs import make_run
+from report_runs import make_run  # type: ignore[import-not-found]
 
 from cliptune.report.writing import write_report
 

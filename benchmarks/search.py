@@ -4,6 +4,7 @@ import argparse
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -75,7 +76,7 @@ def build(folder: Path, clusters: Clusters, count: int) -> dict[str, float]:
         for start in range(0, count, BATCH):
             rows = clusters.rows(min(BATCH, count - start), cone=0)
             names = [f"images/{number:09}.jpg" for number in range(start, start + len(rows))]
-            adding += timed(lambda names=names, rows=rows: writer.add(names, ["1"] * len(names), rows))
+            adding += timed(partial(writer.add, names, ["1"] * len(names), rows))
         finishing = timed(writer.finish)
     print(f"building: {adding:.1f} s to add {count:,} rows in batches of {BATCH:,}, {finishing:.1f} s to finish", flush=True)
     return {"build, s": adding + finishing, "build, MB": memory.most - memory.start}
@@ -114,7 +115,7 @@ def main() -> None:
         index = Index.open(Path(folder) / "index")
         queries = [clusters.rows(given.queries, cone) for cone in (0, 1)]
         for name, count in SMALLER.items():
-            seconds = [timed(lambda count=count, i=i: nearest(index.rows[:count], queries[0][i : i + 1], given.k)) for i in range(9)]
+            seconds = [timed(partial(nearest, index.rows[:count], queries[0][i : i + 1], given.k)) for i in range(9)]
             notes[name] = 1e3 * median(seconds)
         lines = [compare(index, kind, queries[i], given.k, given.pairs, notes) for i, kind in enumerate(("images", "texts"))]
     report("search", "index", "exact", lines)

@@ -74,8 +74,9 @@ def measure(case: str, sides: tuple[Side, Side], jobs: tuple[Job, Job], images: 
     for _ in range(pairs):
         (first, a), (second, b) = (timed(side, jobs[0]) for side in sides)
         short = [timed(side, jobs[1])[1] for side in sides]
-        whole.a.append(a), whole.b.append(b)
-        beyond.a.append(a - short[0]), beyond.b.append(b - short[1])
+        for pairs_of, taken in ((whole, (a, b)), (beyond, (a - short[0], b - short[1]))):
+            pairs_of.a.append(taken[0])
+            pairs_of.b.append(taken[1])
         if "answers" in first:
             agree.append(mean(x == y for x, y in zip(first["answers"], second["answers"], strict=True)))
         scores = {f"top-1, {who}": said["top1"] for who, said in (("peer", first), ("cliptune", second)) if "top1" in said}

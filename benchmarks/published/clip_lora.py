@@ -42,7 +42,7 @@ class Adapted(nn.Module):
         for i, x in enumerate((query, key, value)):
             extra = self.dropout(x) @ self.down[i].T @ self.up[i].T / math.sqrt(RANK)
             heads.append((F.linear(x, weights[i], biases[i]) + extra).unflatten(-1, (self.of.num_heads, -1)).transpose(1, 2))
-        mixed = F.scaled_dot_product_attention(*heads, attn_mask=attn_mask)
+        mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=attn_mask)
         return self.of.out_proj(mixed.transpose(1, 2).flatten(2)), None
 
 
