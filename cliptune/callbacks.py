@@ -89,32 +89,17 @@ class Kept(ModelCheckpoint):
 
 
 class Best(Kept):
-    """The best by its metric; among equals that with the lower cross-entropy on validation.
+    """The best by its metric; among equals the latest.
 
-    Few images of validation are soon all right, and the first checkpoint that has them right is hardly trained.
+    A few dozen images of validation are often right at several evaluations alike, the first of which is hardly trained; nor does their
+    cross-entropy tell these apart, which rises while the rest is still being learned (docs/benchmarks.md has what was tried).
     """
 
-    nll = -math.inf  # of the one that is kept, where the data has classes
-
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
-        """Whether the model is better than the kept one; all processes know the same metrics."""
-        nll = float(trainer.callback_metrics.get("val/nll", math.nan))
-        found = super().check_monitor_top_k(trainer, current)
+        """Whether the model is at least as good as the kept one; all processes know the same metrics."""
         kept = self.best_k_models.get(self.kth_best_model_path)
-        if not found and kept is not None and current is not None and float(current) == float(kept):
-            found = nll < self.nll
-        if found:
-            self.nll = nll
-        return found
-
-    def state_dict(self) -> dict[str, Any]:
-        """With what equals are told apart by."""
-        return {**super().state_dict(), "nll": self.nll}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Older checkpoints do not know it: there the first of equals stays."""
-        super().load_state_dict(state_dict)
-        self.nll = state_dict.get("nll", -math.inf)
+        equal = kept is not None and current is not None and float(current) == float(kept)
+        return super().check_monitor_top_k(trainer, current) or equal
 
 
 class Floor(Callback):

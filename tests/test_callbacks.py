@@ -62,39 +62,15 @@ def test_a_nanos_lora_is_less_than_a_megabyte_and_needs_neither_config_nor_data(
     assert np.mean(right) == pytest.approx(fitted["adapted"]["test/top1"])
 
 
-def chosen(evaluations: list[tuple[float, float]], callback: Best) -> list[bool]:
-    """Which of the evaluations, each a score and a cross-entropy, is kept when it comes."""
-    found = []
-    for score, nll in evaluations:
-        trainer: Any = SimpleNamespace(
-            callback_metrics={"val/nll": torch.tensor(nll)} if nll else {}, strategy=SimpleNamespace(reduce_boolean_decision=bool)
-        )
+def test_of_equal_scores_the_latest_is_kept(tmp_path: Path) -> None:
+    callback, found = Best(dirpath=tmp_path, filename="best", monitor="val/score", mode="max"), []
+    trainer: Any = SimpleNamespace(callback_metrics={}, strategy=SimpleNamespace(reduce_boolean_decision=bool))
+    for score in (0.8, 1.0, 1.0, 0.9, 1.0):
         found.append(callback.check_monitor_top_k(trainer, torch.tensor(score)))
         if found[-1]:
             callback.kth_best_model_path = "best.ckpt"
             callback.best_k_models = {"best.ckpt": torch.tensor(score)}
-    return found
-
-
-def best(folder: Path) -> Best:
-    return Best(dirpath=folder, filename="best", monitor="val/score", mode="max")
-
-
-def test_of_equal_scores_the_surest_is_kept(tmp_path: Path) -> None:
-    evaluations = [(0.8, 0.9), (1.0, 0.5), (1.0, 0.2), (1.0, 0.3), (0.9, 0.1), (1.0, 0.1)]
-    assert chosen(evaluations, best(tmp_path)) == [True, True, True, False, False, True]
-
-
-def test_without_classes_the_first_of_equals_stays(tmp_path: Path) -> None:
-    assert chosen([(0.5, 0.0), (0.5, 0.0), (0.6, 0.0)], best(tmp_path)) == [True, False, True]
-
-
-def test_a_run_that_goes_on_knows_how_sure_its_best_was(tmp_path: Path) -> None:
-    first, second = best(tmp_path), best(tmp_path)
-    assert chosen([(1.0, 0.2)], first) == [True]
-    second.load_state_dict(first.state_dict())
-    second.kth_best_model_path, second.best_k_models = "best.ckpt", {"best.ckpt": torch.tensor(1.0)}
-    assert chosen([(1.0, 0.3), (1.0, 0.1)], second) == [False, True]
+    assert found == [True, True, True, False, True]
 
 
 @pytest.mark.parametrize(("images", "ends"), [(40, False), (400, True)])
