@@ -75,6 +75,16 @@ def test_classes_that_weigh_more_count_more_in_what_is_learned_and_in_what_is_ch
     assert float(right[held_out.labels == 1].float().mean()) == 0.0  # it learns not to say what counts nothing
 
 
+def test_validation_that_weighs_nothing_leaves_the_start(vit: Backbone) -> None:
+    objective = CrossEntropy(class_weights=[1.0, 1.0, 0.0])
+    objective.attach(vit)
+    method, held_out = attached(vit, solver="lbfgs"), labelled(vit, 20, 2)
+    method.solve(vit, objective, labelled(vit, 60, 1), LabelledRows(held_out.rows, torch.full_like(held_out.labels, 2)))
+    assert method.found is not None
+    assert method.found.strength == 0.0
+    assert not method.delta.any()
+
+
 def test_rows_of_another_clip_are_penalised_as_they_are(vit: Backbone) -> None:
     found = []
     for penalty in ("tower", "rows"):

@@ -156,6 +156,7 @@ class LinearProbe(Method):
         """Minimise on the training rows at strengths that validation chooses among, which counts each class as the objective does."""
         assert isinstance(objective, CrossEntropy)
         scale, weights = float(backbone.logit_scale), objective.weight(validation.labels)
+        counted = weights.sum().clamp(min=1e-12)  # nothing, where validation has only classes that weigh nothing
         turn, back = self._coordinates(backbone, train.rows)
         texts = scale * train.rows @ self.start_rows.T
         trust = self.trust
@@ -168,7 +169,7 @@ class LinearProbe(Method):
             return (found if solution is None or solution.bias is None else found + solution.bias).float()
 
         def accuracy(solution: Solution | None) -> float:
-            return float((weights * (logits(solution).argmax(dim=1) == validation.labels)).sum() / weights.sum())
+            return float((weights * (logits(solution).argmax(dim=1) == validation.labels)).sum() / counted)
 
         def loss(solution: Solution | None) -> float:
             return float(objective.of(logits(solution), validation.labels))
@@ -176,7 +177,8 @@ class LinearProbe(Method):
         with exact(train.rows.device):
             targets = objective.targets(train.labels, len(self.start_rows))
             problem = Problem(train.rows @ turn, targets, towards @ back, scale, self.with_bias)
-            best, self.found = problem.search(accuracy, loss, float(weights.sum() ** 2 / weights.square().sum()))
+            images = float(counted**2 / weights.square().sum().clamp(min=1e-12))  # of equal weight (Kish 1965)
+            best, self.found = problem.search(accuracy, loss, max(images, 1.0))
             self.delta.copy_(torch.zeros_like(self.delta) if best is None else towards - self.start_rows + best.delta @ turn)
         drawn = f"; drawn towards {trust:g} of the class texts' rows" if trust is not None and trust < 1 and best is not None else ""
         what = "top-1" if objective.weights is None else "top-1 by weight"
