@@ -71,7 +71,7 @@ class Watch:
         mode = "max" if higher(self.monitor) else "min"
         best = Best(dirpath=folder, filename="best", monitor=self.monitor, mode=mode, save_weights_only=True, enable_version_counter=False)
         last = Kept(dirpath=folder, filename="last", save_on_train_epoch_end=True, every_n_epochs=1, enable_version_counter=False)
-        stop = [EarlyStopping(self.monitor, mode=mode, patience=self.patience)] if self.patience is not None else []
+        stop = [EarlyStopping(self.monitor, mode=mode, patience=self.patience, strict=False)] if self.patience is not None else []
         return [*stop, best, last]
 
 

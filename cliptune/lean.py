@@ -19,7 +19,8 @@ from typing import Any
 from cliptune.uncompiled import COMPILER, uncompiled
 
 LATER = ("transformers", "timm", "scipy", "matplotlib", "triton", COMPILER)
-PEFTS = ("scipy", "sklearn", "matplotlib", "triton", "torch.fx.experimental.symbolic_shapes", COMPILER)  # transformers it has classes of
+# what peft brings; transformers it has classes of, and `datasets` may have imported scipy, though little in it
+PEFTS = ("scipy", "scipy.optimize", "sklearn", "matplotlib", "triton", "torch.fx.experimental.symbolic_shapes", COMPILER)
 _began: list[bool] = []  # whether this is a command's process
 
 
@@ -65,7 +66,7 @@ def _uncollected() -> Iterator[None]:
 @contextmanager
 def _deferred(names: tuple[str, ...]) -> Iterator[None]:
     """While it lasts, these modules are stand-ins for who imports them; those that are imported already, or are absent, are not."""
-    names = tuple(name for name in names if name not in sys.modules and find_spec(name) is not None)
+    names = tuple(name for name in names if name not in sys.modules and find_spec(name.partition(".")[0]) is not None)
     finder = _Finder(names)
     sys.meta_path.insert(0, finder)
     _Later.open = True

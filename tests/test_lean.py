@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def said(code: str) -> str:
     """What a Python of its own prints."""
@@ -156,11 +158,13 @@ print(compiled(ours), compiled(torch.compiler.disable(apart)), compiled(apart), 
     ]
 
 
-def test_peft_comes_without_what_adapters_do_not_use_and_gives_it_when_asked() -> None:
-    code = """
+@pytest.mark.parametrize("before", ["", "import scipy, cliptune.metrics.weighted"])  # as `datasets` does
+def test_peft_comes_without_what_adapters_do_not_use_and_gives_it_when_asked(before: str) -> None:
+    code = f"""
 import sys
 from cliptune.lean import import_lean, import_peft
 import_lean()
+{before}
 import_peft()
 print([name for name in ("torch._dynamo", "sympy", "scipy.optimize", "sklearn") if name in sys.modules])
 import torch
