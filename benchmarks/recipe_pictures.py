@@ -67,7 +67,7 @@ def _rows(one: dict[str, Any], metric: str) -> list[tuple[str, list[float], dict
     """A recipe's name, its scores, what it keeps of each guard, the interval of its first seed; and so of a share nearer to zero-shot."""
     name = Path(one["recipe"]).name
     kept = {guard: mean(a / z for a, z in zip(g["adapted"], g["zero_shot"], strict=True)) for guard, g in one["guards"].items()}
-    rows = [(name, one["scores"][metric]["adapted"], kept, one["interval_of_the_first_seed"])]
+    rows = [(name, one["scores"][metric]["adapted"], kept, one["intervals"]["adapted"])]
     if any(found["share"] < 1 for found in one["blends"]):
         part = {guard: mean(b["guards"][guard]["blend"] / b["guards"][guard]["zero_shot"] for b in one["blends"]) for guard in kept}
         rows.append((f"{name}, part of it", [b["test"][f"test/{metric}"] for b in one["blends"]], part, None))

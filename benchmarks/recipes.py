@@ -7,7 +7,6 @@ What has ended is not run again: to do so, take it out of that file.
 
 import argparse
 import json
-import math
 import os
 import re
 import shutil
@@ -16,18 +15,18 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from measure import RESULTS, machine, versions
 from recipe_pictures import draw
+from recipes_page import CALIBRATION, STATES, spread, table
 
 from cliptune.metrics.names import short
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 SEEDS = (1, 2, 3)
-GAIN, KEPT = 0.8, 0.9  # what LoRA, blended with zero-shot, is to have of the gain on test, and to keep of each guard
 CHEAP = ("linear_probe", "prompt", "lora", "full", "flyp")  # in this order
 FIRST = ("medical/bccd", "medical/covid_cxr", "art/emoji_styles", "medical/ham10000", "art/wikiart7", "games/dcss_tiles")
 METRICS: dict[str, tuple[str, ...]] = {  # of each folder, the first is what it is chosen by
@@ -87,10 +86,12 @@ def record(name: str, folder: Path) -> dict[str, Any] | None:
     wanted = METRICS.get(name) or METRICS.get(str(Path(name).parent), USUAL)
     scores = {metric: [summary[state][f"test/{metric}"] for state in STATES] for metric in wanted if f"test/{metric}" in summary["adapted"]}
     guards = {name: [one[state][one["metric"]] for state in STATES] for name, one in (summary.get("guard") or {}).items()}
+    first = f"test/{next(iter(scores))}"
     return {
         "scores": scores,  # before and after
         "guards": guards,
-        "interval": summary.get("intervals", {}).get("adapted", {}).get(f"test/{next(iter(scores))}"),
+        "intervals": {state: summary.get("intervals", {}).get(state, {}).get(first) for state in STATES},
+        "calibration": {name: [summary[state].get(f"test/{name}") for state in STATES] for name in CALIBRATION},
         "seconds": summary["seconds"]["total"],
         "cpu_seconds": cpu and cpu["cpu_seconds"],
         "peak_memory_mb": summary["peak_memory_mb"],
@@ -102,7 +103,6 @@ def record(name: str, folder: Path) -> dict[str, Any] | None:
 
 
 FILES = "summary.json", "cpu.json", "blend.json"
-STATES = "zero_shot", "adapted"
 
 
 def gathered(root: Path) -> dict[str, Any]:
@@ -129,95 +129,12 @@ def measured(name: str, records: dict[str, Any]) -> dict[str, Any] | None:
         "seeds": len(runs),
         "blends": blends if len(blends) == len(runs) else [],
         **both,
-        "interval_of_the_first_seed": runs[0]["interval"],
+        "intervals": runs[0]["intervals"],  # of the first seed
+        "calibration": runs[0]["calibration"],  # likewise
+        "test_images": runs[0]["test_images"],
         "cpu_seconds": mean(used) if used else None,
         "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
     }
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
-
-
-def table(folder: str, all_found: list[dict[str, Any]]) -> str:
-    """The card's table of one data set."""
-    rows = [one for one in all_found if str(Path(one["recipe"]).parent) == folder]
-    missing = [Path(name).name for name in recipes() if str(Path(name).parent) == folder and name not in [one["recipe"] for one in rows]]
-    if not rows:
-        return "Not measured yet."
-    lines: list[str] = []
-    notes: list[str] = []
-    for group in dict.fromkeys(tuple(one["scores"]) for one in rows):
-        same = [one for one in rows if tuple(one["scores"]) == group]
-        names = [short(metric) for metric in group]
-        guards = [f"{guard} kept" for guard in same[0]["guards"]]
-        lines += ["| recipe | seeds | " + " | ".join([*names, *guards, "CPU seconds", "MB"]) + " |"]
-        lines += ["|---" * (4 + len(names) + len(guards)) + "|"]
-        start = same[0]
-        zero = [spread(start["scores"][metric]["zero_shot"][:1]) for metric in group]
-        held = [f"score {guard['zero_shot'][0]:.3f}" for guard in start["guards"].values()]
-        lines += ["| zero-shot | | " + " | ".join([*zero, *held, "", ""]) + " |"]
-        for one in same:
-            kept = [f"{mean(a / z for a, z in zip(g['adapted'], g['zero_shot'], strict=True)):.0%}" for g in one["guards"].values()]
-            scores = [spread(one["scores"][metric]["adapted"]) for metric in group]
-            if one["seeds"] == 1 and one["interval_of_the_first_seed"]:
-                low, high = one["interval_of_the_first_seed"]
-                scores[0] += f" ({low:.3f} to {high:.3f})"
-            cells = [*scores, *kept, f"{one['cpu_seconds'] or math.nan:.0f}".replace("nan", ""), f"{one['peak_memory_mb']:,.0f}"]
-            lines += [f"| `{Path(one['recipe']).name}` | {one['seeds']} | " + " | ".join(cells) + " |"]
-            if any(found["share"] < 1 for found in one["blends"]):
-                lines += [blended(one, group)]
-            if one["blends"]:
-                notes += [kept_of_both(one)]
-        lines += ["", *notes, ""] if notes else [""]
-        notes.clear()
-    if missing:
-        lines += [f"Not measured yet: {', '.join(f'`{name}`' for name in missing)}."]
-    return "\n".join(lines).rstrip()
-
-
-def blended(one: dict[str, Any], group: tuple[str, ...]) -> str:
-    """The row of the share that was chosen on validation (recipe_blends.py)."""
-    shares = sorted({f"{found['share']:g}" for found in one["blends"]})
-    scores = [spread([found["test"][f"test/{metric}"] for found in one["blends"]]) for metric in group]
-    kept = [
-        f"{mean(found['guards'][guard]['blend'] / found['guards'][guard]['zero_shot'] for found in one['blends']):.0%}"
-        for guard in one["guards"]
-    ]
-    return (
-        f"| `{Path(one['recipe']).name}`, {' or '.join(shares)} of it | {len(one['blends'])} | "
-        + " | ".join([*scores, *kept, "", ""])
-        + " |"
-    )
-
-
-def kept_of_both(one: dict[str, Any]) -> str:
-    """How much of the gain on test the chosen blend has, and what it keeps of the guard that lost most."""
-    metric, scores = next(iter(one["scores"].items()))
-    before, after = mean(scores["zero_shot"]), mean(scores["adapted"])
-    kept = {
-        guard: mean(found["guards"][guard]["blend"] / found["guards"][guard]["zero_shot"] for found in one["blends"])
-        for guard in one["guards"]
-    }
-    least = min(kept, key=lambda guard: kept[guard])
-    shares = " or ".join(sorted({f"{found['share']:g}" for found in one["blends"]}))
-    name, low = Path(one["recipe"]).name, _low(one, scores["adapted"])
-    said = f"Of `{name}` fit chose the share {shares}" if shares != "1" else f"Of `{name}` fit chose all"
-    if low <= before:
-        return f"{said}, which keeps {kept[least]:.1%} of {least}; on test no gain can be told from chance, so no share of it either."
-    gain = (mean(found["test"][f"test/{metric}"] for found in one["blends"]) - before) / (after - before)
-    met = "met" if gain >= GAIN and kept[least] >= KEPT else "**missed**"
-    found = f"{said}, which has {gain:.1%} of the gain on test and keeps {kept[least]:.1%} of {least}"
-    return f"{found}: the goal, {GAIN:.0%} and {KEPT:.0%} of each guard, is {met}."
-
-
-def _low(one: dict[str, Any], scores: list[float]) -> float:
-    """The lower end of what the score may be."""
-    if len(scores) > 1:
-        return mean(scores) - stdev(scores)
-    interval = one["interval_of_the_first_seed"]
-    return float(interval[0]) if interval else scores[0]
 
 
 def fill(root: Path) -> None:
@@ -231,8 +148,11 @@ def fill(root: Path) -> None:
         for folder in re.findall(r"<!-- results (\S+) -->", text):
             marks = f"<!-- results {folder} -->", "<!-- end -->"
             head, _, rest = text.partition(marks[0])
-            drawn = draw(folder, [one for one in all_found if str(Path(one["recipe"]).parent) == folder], RECIPES / f"{folder}.png")
-            shown = [table(folder, all_found), *([f"![{drawn}]({Path(folder).name}.png)"] if drawn else [])]
+            rows = [one for one in all_found if str(Path(one["recipe"]).parent) == folder]
+            measured_names = [one["recipe"] for one in rows]
+            lacking = [Path(name).name for name in recipes() if str(Path(name).parent) == folder and name not in measured_names]
+            drawn = draw(folder, rows, RECIPES / f"{folder}.png")
+            shown = [table(rows, lacking), *([f"![{drawn}]({Path(folder).name}.png)"] if drawn else [])]
             text = head + marks[0] + "\n" + "\n\n".join(shown) + "\n" + marks[1] + rest.partition(marks[1])[2]
         card.write_text(text, encoding="utf-8")
     for name in set(recipes()) - {one["recipe"] for one in all_found}:

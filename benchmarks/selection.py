@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -22,33 +23,37 @@ import yaml
 from measure import RESULTS, machine, versions
 from sets import config
 
+Run = dict[str, Any]
 SETS = "bccd", "wikiart7", "dcss_tiles", "emoji_styles"
 METHODS, SHOTS, SEEDS = "full,lora,prompt_tuning", "1,4", "11,12"
 EPOCHS, EVERY, IMAGES = 20, 2, 300
 
 
-def se(share: float, images: int) -> float:
-    """The standard error of a share of so many."""
-    return math.sqrt(share * (1 - share) / images) if 0 < share < 1 else 0.5 / images
-
-
-def latest_within(errors: float) -> Callable[[list[float], int], int]:
+def latest(errors: float) -> Callable[[Run], int]:
     """The rule: the latest evaluation that is within so many standard errors of the best."""
 
-    def rule(scores: list[float], images: int) -> int:
-        best = max(scores)
-        return max(place for place, score in enumerate(scores) if score >= best - errors * se(best, images) - 1e-9)
+    def rule(run: Run) -> int:
+        best, images = max(run["validation"]), run["images"]
+        error = math.sqrt(best * (1 - best) / images) if 0 < best < 1 else 0.5 / images
+        return max(place for place, score in enumerate(run["validation"]) if score >= best - errors * error - 1e-9)
 
     return rule
 
 
-RULES: dict[str, Callable[[list[float], int], int]] = {
-    "the first of the best": lambda scores, images: scores.index(max(scores)),
-    "the latest of the best": latest_within(0),
-    "the latest within half a standard error": latest_within(0.5),
-    "the latest within one standard error": latest_within(1),
-    "the latest within two standard errors": latest_within(2),
-    "the last": lambda scores, images: len(scores) - 1,
+def surest(run: Run) -> int:
+    """The rule: of the best the one with the lowest cross-entropy."""
+    return max(range(len(run["nll"])), key=lambda place: (run["validation"][place], -run["nll"][place]))
+
+
+OURS = "best, of equals the latest"
+RULES: dict[str, Callable[[Run], int]] = {
+    "best, of equals the first (Lightning's)": lambda run: run["validation"].index(max(run["validation"])),
+    "best, of equals the lowest cross-entropy": surest,
+    "lowest cross-entropy": lambda run: run["nll"].index(min(run["nll"])),
+    OURS: latest(0),
+    "latest within one standard error of the best": latest(1),
+    "the last": lambda run: len(run["validation"]) - 1,
+    "best on test, which nobody can know": lambda run: run["test"].index(max(run["test"])),
 }
 
 
@@ -76,15 +81,40 @@ def run(name: str, root: Path) -> int:
         return subprocess.run([*words, "--output", str(root / name), "--keep", "none"], stdout=log, stderr=subprocess.STDOUT).returncode
 
 
-def read(folder: Path) -> dict[str, Any] | None:
-    """A run's evaluations: validation, test, and how many images validation has."""
+def read(folder: Path, name: str) -> Run | None:
+    """A run's evaluations, but the first, of the untouched model, and the last, of the kept one; how many images validation has."""
     if not (folder / "summary.json").is_file():
         return None
+    guard = f"guard/{name}-test/top1"
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/top1") and row.get(guard)]
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    scores = {"validation": [float(row["val/top1"]) for row in rows], "test": [float(row[guard]) for row in rows]}
-    return {"run": folder.name, "images": summary["counts"]["validation"], **scores}
+        rows = [row for row in csv.DictReader(file) if row.get("val/top1") and row.get(guard)][1:-1]
+    images = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["counts"]["validation"]
+    columns = {"validation": "val/top1", "nll": "val/nll", "test": guard}
+    return {"set": name, "run": folder.name, "images": images, **{key: [float(row[of]) for row in rows] for key, of in columns.items()}}
+
+
+def table(runs: list[Run]) -> str:
+    """What each rule keeps, on test, and points above cliptune's rule with their standard error."""
+    sets = list(dict.fromkeys(run["set"] for run in runs))
+    heads = ["what is kept", "test top-1", "points above cliptune's rule", *sets]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, rule in RULES.items():
+        apart = [(run["set"], 100 * (run["test"][rule(run)] - run["test"][RULES[OURS](run)])) for run in runs]
+        of_all = [points for _, points in apart]
+        told = "" if name == OURS else f"{mean(of_all):+.1f} ± {stdev(of_all) / len(of_all) ** 0.5:.1f}"
+        each = ["" if name == OURS else f"{mean(points for of, points in apart if of == one):+.1f}" for one in sets]
+        lines.append(f"| {name} | {mean(run['test'][rule(run)] for run in runs):.3f} | {told} | {' | '.join(each)} |")
+    return "\n".join(lines)
+
+
+def fill(root: Path) -> None:
+    """Write what has ended."""
+    folders = [(name, folder) for name in SETS for folder in sorted((root / name / "cells").glob("*"))]
+    runs = [run for name, folder in folders if (run := read(folder, name)) is not None]
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    whole = {"date": now, "machine": machine(), "versions": versions(), "table": table(runs), "runs": runs}
+    (RESULTS / "selection.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    print(whole["table"])
 
 
 def main() -> None:
@@ -93,5 +123,11 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("runs/selection"))
     given = parser.parse_args()
     given.root.mkdir(parents=True, exist_ok=True)
-    if given.command == "run":
+    if given.command == "fill":
+        fill(given.root)
+    else:
         sys.exit(max(run(name, given.root) for name in SETS))
+
+
+if __name__ == "__main__":
+    main()

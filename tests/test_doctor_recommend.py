@@ -35,9 +35,19 @@ def test_the_method_follows_from_the_images_of_a_class_and_the_distance(each: in
     assert found["method"].source
 
 
-@pytest.mark.parametrize(("each", "method"), [(2, "LinearProbe"), (10, "LinearProbe"), (16, "Full"), (500, "Full")])
-def test_a_small_backbone_is_trained_whole_from_sixteen_images_on(each: int, method: str) -> None:
+@pytest.mark.parametrize(("each", "method"), [(2, "LinearProbe"), (99, "LinearProbe"), (100, "Full"), (500, "Full")])
+def test_a_small_backbone_is_trained_whole_from_a_hundred_images_on(each: int, method: str) -> None:
     assert class_of(advice(by_class(each, each), zero("far", 10_000_000))["method"].value) == method
+
+
+def test_a_probe_is_solved_at_once_where_it_can_be() -> None:
+    solved = {"class_path": "LinearProbe", "init_args": {"solver": "lbfgs"}}
+    assert advice(by_class(2, 2))["method"].value == solved
+    several = by_class(2, 2)
+    several.splits["train"].labels = {name: 3 for name in several.splits["train"].labels}  # six labels of four images
+    own = {"class_path": "cliptune.objectives.sum.Sum", "init_args": {"parts": ["CrossEntropy", "L2SP"]}}
+    for found in (advice(several), advice(by_class(2, 2), model__objective=own)):
+        assert found["method"].value == "LinearProbe"
 
 
 @pytest.mark.parametrize(("rows", "verdict", "method"), [(500, "far", "LoRA"), (30_000, "near", "LoRA"), (30_000, "partly", "Full")])
@@ -59,7 +69,7 @@ def test_a_backbone_of_random_weights_learns_all_of_them() -> None:
 
 
 def test_rows_that_a_tower_gave_before_leave_only_a_probe() -> None:
-    assert advice(by_class(500, 500), zero("far", vectors=True))["method"].value == "LinearProbe"
+    assert advice(by_class(500, 500), zero("far", vectors=True))["method"].value["class_path"] == "LinearProbe"
 
 
 def test_a_backbone_of_the_sigmoid_loss_keeps_it() -> None:
@@ -134,6 +144,20 @@ def test_rare_classes_are_drawn_evenly_where_validation_is_even_and_else_the_use
         found = advice(findings)["rare classes"]
         assert (found.key, found.value, found.apply) == ("data.sampler", "balanced", applied)
     assert "rare classes" not in advice(by_class(50, 10))
+
+
+def test_uneven_classes_ask_for_accuracy_per_class_and_with_captions_too() -> None:
+    uneven = by_class(1000, 10, validation=(100, 1))
+    found = advice(uneven)["metric"]
+    assert (found.key, found.value, found.apply) == ("watch.monitor", "val/mean_per_class", False)
+    assert "99%" in found.reason
+    assert "metric" not in advice(by_class(50, 10))
+    assert "metric" not in advice(uneven, watch={"monitor": "val/auroc"})
+    captions = captioned(1010)
+    captions.classes, captions.splits = uneven.classes, uneven.splits
+    assert class_of(advice(captions)["objective"].value) == "Contrastive"
+    assert advice(captions)["rare classes"].key == "data.sampler"
+    assert advice(captions)["metric"].key == "watch.monitor"
 
 
 def test_large_images_are_kept_decoded_where_a_tower_learns() -> None:

@@ -15,7 +15,7 @@ GUESSING = 0.15  # the skill below which words say next to nothing
 
 def data_advice(facts: Facts, method: str) -> list[Recommendation]:
     """All that is to be said of the section `data`, and of the backbone's input."""
-    rules = (_transform, _long_text, _rare_classes, _templates, _max_bad, _workers, _backbone, _image_size)
+    rules = (_transform, _long_text, _rare_classes, _monitor, _templates, _max_bad, _workers, _backbone, _image_size)
     found = [one for rule in rules if (one := rule(facts)) is not None]
     decoded = _decoded(facts, method)
     return [one for one in [*found, decoded] if one is not None and (known(facts.config, one.key) or not one.apply)]
@@ -75,9 +75,9 @@ def _long_text(facts: Facts) -> Recommendation | None:
 def _rare_classes(facts: Facts) -> Recommendation | None:
     """For the user to judge where validation is as uneven as train: top-1 there rewards saying the largest class."""
     classes, objective = facts.findings.classes, value_at(facts.config, "model.objective")
-    if not facts.by_classes or classes.imbalance < IMBALANCE or "balanced" in str(objective):
-        return None
     sampled = known(facts.config, "data.sampler")
+    if not (facts.by_classes or (facts.classes and sampled)) or classes.imbalance < IMBALANCE or "balanced" in str(objective):
+        return None
     if sampled and value_at(facts.config, "data.sampler") != "shuffle":
         return None
     key, value = "data.sampler", "balanced"
@@ -93,6 +93,17 @@ def _rare_classes(facts: Facts) -> Recommendation | None:
     )
     source = "Kang et al. 2020, Decoupling Representation and Classifier, sec. 3" if sampled else "King and Zeng 2001"
     return Recommendation("rare classes", key, value, value_at(facts.config, key), why, source, apply=even)
+
+
+def _monitor(facts: Facts) -> Recommendation | None:
+    """For the user to judge likewise."""
+    key, classes = "watch.monitor", facts.findings.classes
+    current = value_at(facts.config, key)
+    if not facts.classes or facts.several or classes.imbalance < IMBALANCE or current not in (None, "val/score", "val/top1"):
+        return None
+    why = f"It chooses the checkpoint by accuracy per class: always saying the largest class has {classes.largest_share:.0%} of top-1."
+    source = "Brodersen et al. 2010, The Balanced Accuracy and Its Posterior Distribution"
+    return Recommendation("metric", key, "val/mean_per_class", current, why, source, apply=False)
 
 
 def _nearer_to_even(facts: Facts) -> bool:

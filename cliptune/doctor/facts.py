@@ -39,6 +39,12 @@ class Facts:
         return float(median(counts)) if counts and self.classes else 0.0
 
     @property
+    def several(self) -> bool:
+        """Whether images of train have several classes."""
+        train = self.findings.splits["train"]
+        return sum(train.labels.values()) > train.rows
+
+    @property
     def captions(self) -> bool:
         """Whether images have texts of their own."""
         return self.findings.captions.source == "captions" and self.findings.captions.count > 0
