@@ -41,26 +41,27 @@ def loader(job: dict[str, Any], split: str, transform: Any) -> DataLoader[Any]:
     return DataLoader(ImageFolder(str(Path(job["folder"]) / split), transform), BATCH, num_workers=job["workers"])
 
 
-def amp() -> Any:
-    """Its mixed precision: float16 on a GPU, nothing on a CPU."""
-    return torch.autocast("cuda", torch.float16, enabled=CUDA)
+def amp(job: dict[str, Any]) -> Any:
+    """Its mixed precision, by default on: float16 on a GPU, bfloat16 on a CPU; with `--no_amp` none."""
+    return torch.autocast("cuda" if CUDA else "cpu", enabled=job["amp"])
 
 
 @torch.no_grad()
-def class_rows(model: Any, tokenizer: Any, names: list[str], template: str) -> Tensor:
+def class_rows(job: dict[str, Any], model: Any, tokenizer: Any) -> Tensor:
     """[C, D]: class after class, the mean of its texts' unit rows made unit again."""
     device = next(model.parameters()).device
-    with amp():
-        rows = [F.normalize(model.encode_text(tokenizer([template.replace("{}", name)]).to(device)), dim=-1).mean(dim=0) for name in names]
+    texts = [tokenizer([job["template"].replace("{}", name)]).to(device) for name in job["names"]]
+    with amp(job):
+        rows = [F.normalize(model.encode_text(text), dim=-1).mean(dim=0) for text in texts]
         return F.normalize(torch.stack(rows), dim=-1)
 
 
 @torch.no_grad()
-def features(model: Any, batches: DataLoader[Any]) -> tuple[Tensor, Tensor]:
+def features(job: dict[str, Any], model: Any, batches: DataLoader[Any]) -> tuple[Tensor, Tensor]:
     """Unit rows [N, D] and labels [N] of a split."""
     device, rows, labels = next(model.parameters()).device, [], []
     for images, label in batches:
-        with amp():
+        with amp(job):
             rows.append(F.normalize(model.encode_image(images.to(device)), dim=-1).float().cpu())
         labels.append(label)
     return torch.cat(rows), torch.cat(labels)
@@ -76,10 +77,10 @@ def zero_shot(job: dict[str, Any]) -> dict[str, Any]:
         from clip_benchmark.metrics import zeroshot_classification as theirs  # type: ignore[import-not-found]
 
         templates = [job["template"].replace("{}", "{c}")]
-        found = theirs.evaluate(model, batches, tokenizer, job["names"], templates, "cuda" if CUDA else "cpu", amp=CUDA)
+        found = theirs.evaluate(model, batches, tokenizer, job["names"], templates, "cuda" if CUDA else "cpu", amp=job["amp"])
         return {"top1": found["acc1"]}
-    weights = class_rows(model, tokenizer, job["names"], job["template"]).float().cpu()
-    rows, labels = features(model, batches)
+    weights = class_rows(job, model, tokenizer).float().cpu()
+    rows, labels = features(job, model, batches)
     logits = 100 * rows @ weights.T
     best = logits.topk(5).indices
     top5 = float((best == labels[:, None]).any(dim=1).float().mean())
@@ -99,7 +100,7 @@ def kept_features(job: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
     root.mkdir(exist_ok=True)
     for split in ("train", "validation", "test"):
         if not (root / f"{split}.pt").exists():
-            torch.save(features(model, loader(job, split, transform)), root / f"{split}.pt")
+            torch.save(features(job, model, loader(job, split, transform)), root / f"{split}.pt")
         found[split] = torch.load(root / f"{split}.pt")
     return found
 
@@ -160,7 +161,7 @@ def _their_probe(job: dict[str, Any]) -> dict[str, Any]:
     train, held, test = (loader(job, split, transform) for split in ("train", "validation", "test"))
     where = ("features", 0, job["feature_root"], "cuda")
     found = theirs.evaluate(
-        model, train, test, -1, BATCH, job["workers"], LR, EPOCHS, *where, val_dataloader=held, normalize=True, amp=True
+        model, train, test, -1, BATCH, job["workers"], LR, EPOCHS, *where, val_dataloader=held, normalize=True, amp=job["amp"]
     )
     return {"top1": found["lp_acc1"], "weight_decay": found["weight_decay"]}
 
