@@ -214,8 +214,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_weights(given.model, Path(folder))
         found = lines_of(given, folder)
-    name = "adapter_step" if given.precision == PRECISIONS[DEVICE == "cuda"] else "adapter_step_bf16"
-    report(name, "cliptune", "other", found, folder=given.output)
+    report("adapter_step" if given.precision == "32-true" else "adapter_step_bf16", "cliptune", "other", found, folder=given.output)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from commands import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks_parts.md")
@@ -36,7 +38,9 @@ def drawn(text: str, folder: Path = RESULTS) -> str:
 
 
 def _of(name: str, folder: Path) -> str:
-    return "\n\n".join(_shown(file) for file in files_of(name, folder)) or "Not measured yet."
+    command = f"`{COMMANDS[name]}`" if name in COMMANDS else ""
+    shown = "\n\n".join(_shown(file) for file in files_of(name, folder))
+    return "\n\n".join(part for part in (shown or "Not measured yet.", command) if part)
 
 
 def files_of(name: str, folder: Path) -> list[Path]:
