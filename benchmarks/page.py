@@ -67,7 +67,7 @@ def glance(text: str, folder: Path = RESULTS) -> str:
 def counted(each: list[tuple[str, bool]], files: list[Path]) -> str:
     """How many goals are met, of those that were measured, and of those that were planned where it is known."""
     if not each:
-        return "no goal" if files else "not measured"
+        return "no goal as a ratio" if files else "not measured"
     planned = sum(json.loads(file.read_text(encoding="utf-8")).get("planned", 0) for file in files)
     told = f"{sum(met for _, met in each)} of {len(each)}"
     return f"{told} measured cells, {len(each)} of {planned}" if planned else told
@@ -76,7 +76,9 @@ def counted(each: list[tuple[str, bool]], files: list[Path]) -> str:
 def goals(file: Path) -> list[tuple[str, bool]]:
     """The cases of a result that have a goal, and whether it is met; with what was measured where it is not."""
     found = json.loads(file.read_text(encoding="utf-8"))
-    met = [(one["case"], one["met"]) for one in found.get("goals", [])]  # of a table that was made where it was measured
+    if "goals" in found:  # of a table that was made where it was measured
+        return [(one["case"], one["met"]) for one in found["goals"]]
+    met = []
     for line in found.get("lines", []):
         bound, word = re.fullmatch(r"(.*?) ?(met|missed)?", line["goal"]).groups()  # type: ignore[union-attr]
         if bound:
