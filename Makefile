@@ -18,40 +18,11 @@ check: .venv/dev ## lint, format and types
 docs: .venv/dev ## the documentation as a site: site/index.html
 	$(BIN)/mkdocs build --strict
 
-bench-%: .venv/bench ## one part: make bench-train_peers is benchmarks/train_peers.py
-	$(BIN)/python benchmarks/$*.py
-	$(BIN)/python benchmarks/page.py
+bench: .venv/bench ## the measurements of benchmarks/, with the flags that the pages' figures were made with
+	$(BIN)/python benchmarks/commands.py
 
-bench: .venv/bench ## the measurements of benchmarks/, as ratios in one run; few_shot_peers, which takes many hours, by itself
-	$(BIN)/python benchmarks/input_pipeline.py
-	$(BIN)/python benchmarks/decoded_cache.py
-	$(BIN)/python benchmarks/transforms.py
-	$(BIN)/python benchmarks/doctor.py
-	$(BIN)/python benchmarks/million_rows.py
-	$(BIN)/python benchmarks/full_step.py --memory
-	$(BIN)/python benchmarks/adapter_step.py --memory
-	$(BIN)/python benchmarks/adapter_step.py --memory --precision bf16-mixed
-	$(BIN)/python benchmarks/probe_job.py
-	$(BIN)/python benchmarks/attention_forms.py
-	$(BIN)/python benchmarks/probe_features.py
-	$(BIN)/python benchmarks/probe_penalty.py
-	$(BIN)/python benchmarks/few_shot.py
-	$(BIN)/python benchmarks/pooled_block.py
-	$(BIN)/python benchmarks/loss_blocks.py
-	$(BIN)/python benchmarks/chunked_step.py
-	$(BIN)/python benchmarks/retrieval.py
-	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/report.py
-	$(BIN)/python benchmarks/predict.py
-	$(BIN)/python benchmarks/search.py
-	$(BIN)/python benchmarks/train_peers.py
-	$(BIN)/python benchmarks/start.py
-	$(BIN)/python benchmarks/probe_peers.py
-	$(BIN)/python benchmarks/zero_shot_peers.py
-	$(BIN)/python benchmarks/coop_fit.py
-	$(BIN)/python benchmarks/chunked_step.py --against open_clip_train
-	$(BIN)/python benchmarks/onnx_speed.py
-	$(BIN)/python benchmarks/page.py
+bench-%: .venv/bench ## one part: make bench-train_peers writes benchmarks/results/train_peers.json
+	$(BIN)/python benchmarks/commands.py $*
 
 nano: .venv/dev ## pretrain the bundled nano anew, from ../shared/data
 	$(BIN)/cliptune fit --config pretrain/nano

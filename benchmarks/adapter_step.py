@@ -19,8 +19,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from adapter_sides import DEVICE, Job, Side, floating_rate, full, greatest_rate, learning, lora, pefts, step_of, stepping, transformers
+from alone import Alone, alone
 from made_captions import captions
-from measure import RESULTS, Alone, Line, alone, alternate, report
+from measure import RESULTS, Line, alternate, report
 from torch import Tensor, nn
 
 CLASSES = 47  # as many as the textures of DTD
@@ -213,8 +214,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_weights(given.model, Path(folder))
         found = lines_of(given, folder)
-    name = "adapter_step" if given.precision == PRECISIONS[DEVICE == "cuda"] else "adapter_step_bf16"
-    report(name, "cliptune", "other", found, folder=given.output)
+    report("adapter_step" if given.precision == "32-true" else "adapter_step_bf16", "cliptune", "other", found, folder=given.output)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from typing import Any
 
 import open_clip
 import torch
+from alone import Alone, alone
 from full_step import make_batch, prepare
 from made_captions import captions
-from measure import RESULTS, Alone, Line, Pairs, absent_of, alone, report
+from measure import RESULTS, Line, Pairs, absent_of, report
 from torch import Tensor, nn
 
 from cliptune.backbone import Backbone

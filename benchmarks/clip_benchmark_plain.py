@@ -8,6 +8,7 @@ that people take: transformers' pipeline, and scikit-learn on features. `python 
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -41,26 +42,27 @@ def loader(job: dict[str, Any], split: str, transform: Any) -> DataLoader[Any]:
     return DataLoader(ImageFolder(str(Path(job["folder"]) / split), transform), BATCH, num_workers=job["workers"])
 
 
-def amp() -> Any:
-    """Its mixed precision: float16 on a GPU, nothing on a CPU."""
-    return torch.autocast("cuda", torch.float16, enabled=CUDA)
+def amp(job: dict[str, Any]) -> Any:
+    """Its mixed precision, by default on: float16 on a GPU, bfloat16 on a CPU; with `--no_amp` none."""
+    return torch.autocast("cuda" if CUDA else "cpu", enabled=job["amp"])
 
 
 @torch.no_grad()
-def class_rows(model: Any, tokenizer: Any, names: list[str], template: str) -> Tensor:
+def class_rows(job: dict[str, Any], model: Any, tokenizer: Any) -> Tensor:
     """[C, D]: class after class, the mean of its texts' unit rows made unit again."""
     device = next(model.parameters()).device
-    with amp():
-        rows = [F.normalize(model.encode_text(tokenizer([template.replace("{}", name)]).to(device)), dim=-1).mean(dim=0) for name in names]
+    texts = [tokenizer([job["template"].replace("{}", name)]).to(device) for name in job["names"]]
+    with amp(job):
+        rows = [F.normalize(model.encode_text(text), dim=-1).mean(dim=0) for text in texts]
         return F.normalize(torch.stack(rows), dim=-1)
 
 
 @torch.no_grad()
-def features(model: Any, batches: DataLoader[Any]) -> tuple[Tensor, Tensor]:
+def features(job: dict[str, Any], model: Any, batches: DataLoader[Any]) -> tuple[Tensor, Tensor]:
     """Unit rows [N, D] and labels [N] of a split."""
     device, rows, labels = next(model.parameters()).device, [], []
     for images, label in batches:
-        with amp():
+        with amp(job):
             rows.append(F.normalize(model.encode_image(images.to(device)), dim=-1).float().cpu())
         labels.append(label)
     return torch.cat(rows), torch.cat(labels)
@@ -73,18 +75,29 @@ def zero_shot(job: dict[str, Any]) -> dict[str, Any]:
     model, transform, tokenizer = opened(job)
     batches = loader(job, "test", transform)
     if PRESENT:
-        from clip_benchmark.metrics import zeroshot_classification as theirs  # type: ignore[import-not-found]
-
+        theirs = their("zeroshot_classification")
         templates = [job["template"].replace("{}", "{c}")]
-        found = theirs.evaluate(model, batches, tokenizer, job["names"], templates, "cuda" if CUDA else "cpu", amp=CUDA)
+        found = theirs.evaluate(model, batches, tokenizer, job["names"], templates, "cuda" if CUDA else "cpu", amp=job["amp"])
         return {"top1": found["acc1"]}
-    weights = class_rows(model, tokenizer, job["names"], job["template"]).float().cpu()
-    rows, labels = features(model, batches)
+    weights = class_rows(job, model, tokenizer).float().cpu()
+    rows, labels = features(job, model, batches)
     logits = 100 * rows @ weights.T
     best = logits.topk(5).indices
     top5 = float((best == labels[:, None]).any(dim=1).float().mean())
     mean_recall = float(balanced_accuracy_score(labels, best[:, 0]))
     return {"top1": accuracy(logits, labels), "top5": top5, "mean_recall": mean_recall, "answers": best[:, 0].tolist()}
+
+
+def their(name: str) -> Any:
+    """A module of clip_benchmark.metrics; its `accuracy` makes a number of an array of one, which numpy 2.4 refuses, and is replaced."""
+    module = import_module(f"clip_benchmark.metrics.{name}")
+
+    def accuracies(logits: Tensor, labels: Tensor, topk: tuple[int, ...] = (1,)) -> list[float]:
+        right = logits.topk(max(topk)).indices == labels[:, None]
+        return [float(right[:, :k].any(dim=1).float().mean()) for k in topk]
+
+    module.accuracy = accuracies  # type: ignore[attr-defined]
+    return module
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -99,7 +112,7 @@ def kept_features(job: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
     root.mkdir(exist_ok=True)
     for split in ("train", "validation", "test"):
         if not (root / f"{split}.pt").exists():
-            torch.save(features(model, loader(job, split, transform)), root / f"{split}.pt")
+            torch.save(features(job, model, loader(job, split, transform)), root / f"{split}.pt")
         found[split] = torch.load(root / f"{split}.pt")
     return found
 
@@ -154,13 +167,12 @@ def linear_probe(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _their_probe(job: dict[str, Any]) -> dict[str, Any]:
-    from clip_benchmark.metrics import linear_probe as theirs  # type: ignore[import-not-found]
-
+    theirs = their("linear_probe")
     model, transform, _ = opened(job)
     train, held, test = (loader(job, split, transform) for split in ("train", "validation", "test"))
     where = ("features", 0, job["feature_root"], "cuda")
     found = theirs.evaluate(
-        model, train, test, -1, BATCH, job["workers"], LR, EPOCHS, *where, val_dataloader=held, normalize=True, amp=True
+        model, train, test, -1, BATCH, job["workers"], LR, EPOCHS, *where, val_dataloader=held, normalize=True, amp=job["amp"]
     )
     return {"top1": found["lp_acc1"], "weight_decay": found["weight_decay"]}
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measure import RESULTS, Line, Pairs, report
+from measure import RESULTS, Line, Pairs, report, skip_without
 from torch import Tensor, nn
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "caltech101" / "data.parquet"
@@ -211,8 +211,7 @@ def main() -> None:
     if given.folder:
         (Path(given.folder) / "coop.json").write_text(json.dumps(coop(given)), encoding="utf-8")
         return
-    if not DATA.is_file():
-        raise SystemExit(f"{DATA} is not there, and nothing is measured.")
+    skip_without(DATA)
     with tempfile.TemporaryDirectory() as name:
         if given.model != "nano" and not given.weights:
             import open_clip

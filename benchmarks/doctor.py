@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from measure import Line, Pairs, peak_alone, report, timed
+from alone import peak_alone
+from measure import Line, Pairs, report, timed
 from PIL import Image
 
 from cliptune.data.images import ImageTextData

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from measure import Line, Pairs, alternate, report, timed
+from measure import Line, Pairs, alternate, report, skip_without, timed
 
 from cliptune.backbone import Backbone
 from cliptune.data.images import ImageTextData
@@ -60,12 +60,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
+    skip_without(*(DATA / name for name in SETS))
     torch.set_num_threads(arguments.threads)
     lines = []
     for name, what in SETS.items():
-        if not (DATA / name).is_dir():
-            print(f"{name}: not at hand")
-            continue
         trainer, module, data = made(name, arguments.backbone)
         evaluate = lambda: trainer.test(module, datamodule=data, verbose=False)  # noqa: E731, B023
         evaluate()

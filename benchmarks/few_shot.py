@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from measure import RESULTS, machine, versions
+from measure import RESULTS, circumstances, skip_without
 
 ROOT = Path(__file__).parents[1]
 SETS: dict[str, dict[str, Any]] = {
@@ -30,6 +30,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "PromptTuning": {"class_path": "PromptTuning"},
 }
 SEEDS = (1, 2, 3)
+
+
+def table_of(name: str) -> Path:
+    """The file of a data set."""
+    return ROOT.parent / "shared" / "data" / name / "data.parquet"
 
 
 def config(name: str, given: dict[str, Any], lr: float) -> dict[str, Any]:
@@ -97,6 +102,7 @@ def main() -> None:
         "--lr", type=float, default=3e-4, help="of full fine-tuning; the same for all methods, which have their factors on it"
     )
     given = parser.parse_args()
+    skip_without(*(table_of(name) for name in given.sets))
     file = RESULTS / "few_shot.json"
     found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.exists() else []
     known = {(one["set"], one["method"], one["seed"]) for one in found}
@@ -108,13 +114,7 @@ def main() -> None:
                         continue
                     found.append(run(name, method, seed, given.lr, Path(folder)))
                     print(found[-1], flush=True)
-                    whole = {
-                        "machine": machine(),
-                        "versions": versions(),
-                        "threads": os.environ.get("OMP_NUM_THREADS"),
-                        "lr": given.lr,
-                        "runs": found,
-                    }
+                    whole = {**circumstances(), "threads": os.environ.get("OMP_NUM_THREADS"), "lr": given.lr, "runs": found}
                     file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(table(found))
 

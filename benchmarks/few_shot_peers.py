@@ -12,20 +12,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
-from few_shot import ROOT, SETS, config
-from measure import RESULTS, machine, versions
+from few_shot import ROOT, SETS, config, table_of
+from measure import RESULTS, circumstances, skip_without
 from published import ALGORITHMS, Part, Task
 from torch import Tensor
 
 from cliptune.backbone import Backbone
 from cliptune.data.images import ImageTextData
 
+DATA, SHOTS = ("dcss_tiles", "caltech101"), (1, 2, 4, 8, 16)
 LBFGS = {"solver": "lbfgs"}
 ENTRIES: dict[str, dict[str, Any]] = {  # cliptune's side, by the published algorithm
     "CLIP's probe": {"method": {"class_path": "LinearProbe", "init_args": {**LBFGS, "start": "zero"}}},
@@ -38,8 +38,8 @@ ENTRIES: dict[str, dict[str, Any]] = {  # cliptune's side, by the published algo
 }
 EPOCHS = {  # by shots: as published, or the most that we take
     "CoOp": {1: 50, 2: 100, 4: 100, 8: 200, 16: 200},
-    "VPT": dict.fromkeys((1, 2, 4, 8, 16), 100),
-    "CLIP-LoRA": dict.fromkeys((1, 2, 4, 8, 16), 200),
+    "VPT": dict.fromkeys(SHOTS, 100),
+    "CLIP-LoRA": dict.fromkeys(SHOTS, 200),
 }
 PUBLISHED = {("caltech101", "CLIP-LoRA"): 160}  # of 100 classes its 500 steps a shot; of the 8 of dcss_tiles 2,000
 MOST_EPOCHS = 100
@@ -126,18 +126,27 @@ def publish(cell: Cell, given: argparse.Namespace, known: dict[str, Tensor]) -> 
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """A Markdown table: means over seeds, and the difference of the same seeds with its deviation."""
-    lines = ["| data | shots | published | its top-1 | cliptune's | difference, points | seeds | goal: not below |", "|---|" + "---|" * 7]
-    for (name, algorithm, shots), runs in grouped(found).items():
-        apart = difference(runs)
-        ours, theirs = (mean(run[side]["top1"] for run in runs) for side in ("cliptune", "published"))
-        share = {run["published"]["share"] for run in runs} - {1.0}
+    """A Markdown table: a row for each set and algorithm, a column for each number of shots."""
+    groups = grouped(found)
+    shots = sorted({key[2] for key in groups})
+    head = ["data", "published", *(f"{count} shot{'s' * (count > 1)}" for count in shots), "not below"]
+    lines = [head, ["---"] * len(head)]
+    for name, algorithm in dict.fromkeys(key[:2] for key in groups):
+        own = {count: runs for count in shots if (runs := groups.get((name, algorithm, count)))}
+        share = {run["published"]["share"] for runs in own.values() for run in runs} - {1.0}
         told = f"{algorithm}{f' ({min(share):g} of its length)' if share else ''}"
-        spread = f" ± {stdev(apart):.1f}" if len(apart) > 1 else ""
-        lines.append(
-            f"| {name} | {shots} | {told} | {theirs:.3f} | {ours:.3f} | {mean(apart):+.1f}{spread} | {len(runs)} | {goal(apart)} |"
-        )
-    return "\n".join(lines)
+        met = sum(goal(difference(runs)) == "met" for runs in own.values())
+        lines.append([name, told, *(cell(own[count]) if count in own else "" for count in shots), f"{met} of {len(own)}"])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def cell(runs: list[dict[str, Any]]) -> str:
+    """The published top-1 / cliptune's, and the difference: bold where it is below, with a word where that is within a standard error."""
+    apart = difference(runs)
+    ours, theirs = (mean(run[side]["top1"] for run in runs) for side in ("cliptune", "published"))
+    said = f"{mean(apart):+.1f}{f' ± {stdev(apart):.1f}' if len(apart) > 1 else ''}"
+    below = {"met": said, "missed": f"**{said}**"}.get(goal(apart), f"**{said}**, within error")
+    return f"{theirs:.3f} / {ours:.3f}<br>{below}{f', n = {len(runs)}' if len(runs) < 3 else ''}"
 
 
 def difference(runs: list[dict[str, Any]]) -> list[float]:
@@ -146,18 +155,21 @@ def difference(runs: list[dict[str, Any]]) -> list[float]:
 
 
 def goal(apart: list[float]) -> str:
-    """Whether the mean difference is not below nothing, or not by more than its standard error."""
+    """Met where the mean difference is not below nothing; else whether that is by no more than its standard error."""
     error = stdev(apart) / len(apart) ** 0.5 if len(apart) > 1 else 0.0
     return "met" if mean(apart) >= 0 else "within one standard error" if mean(apart) >= -error else "missed"
 
 
-def goals(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the page counts: a goal for each algorithm, set and number of shots."""
-    groups = {key: difference(runs) for key, runs in grouped(found).items()}
-    return [
-        {"case": f"{algorithm}, {name}, {shots} shot{'s' * (shots > 1)} ({mean(apart):+.1f} points)", "met": goal(apart) != "missed"}
-        for (name, algorithm, shots), apart in groups.items()
-    ]
+def derived(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the page shows: the table, a goal for each measured cell (algorithm, set and number of shots), and how many cells there are."""
+    goals = []
+    for (name, algorithm, shots), runs in grouped(found).items():
+        apart = difference(runs)
+        said = goal(apart)
+        told = f"{mean(apart):+.1f} points{', within one standard error' if said.startswith('within') else ''}"
+        told += f", n = {len(runs)}" * (len(runs) < 3)
+        goals.append({"case": f"{algorithm}, {name}, {shots} shot{'s' * (shots > 1)} ({told})", "met": said == "met"})
+    return {"table": table(found), "goals": goals, "planned": len(ENTRIES) * len(DATA) * len(SHOTS)}
 
 
 def grouped(found: list[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
@@ -177,15 +189,14 @@ def complete(cell: Cell, found: list[dict[str, Any]], given: argparse.Namespace,
         run = keys
         found.append(run)
     for side, call in (("cliptune", lambda: fit(cell, given, folder)), ("published", lambda: publish(cell, given, known))):
-        if side in run or side not in given.sides:
+        if side not in given.sides or (side in run and not (given.again and side == "published")):
             continue
         twin = next((one for one in found if side == "cliptune" and side in one and same_fit(one, keys)), None)
         run[side] = twin[side] if twin else call()
         print(
             *cell, side, f"top-1 {run[side]['top1']:.4f}, zero-shot {run[side]['zero_shot']:.4f}, {run[side]['seconds']:.0f} s", flush=True
         )
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-        whole = {"date": now, "machine": machine(), "versions": versions(), "table": table(found), "goals": goals(found), "runs": found}
+        whole = {**circumstances(), **derived(found), "runs": found}
         given.output.parent.mkdir(exist_ok=True)
         given.output.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     if "cliptune" in run and "published" in run and run["cliptune"]["images"] != run["published"]["images"]:
@@ -200,11 +211,12 @@ def same_fit(one: dict[str, Any], keys: dict[str, Any]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", nargs="*", default=["dcss_tiles", "caltech101"], choices=SETS)
+    parser.add_argument("--sets", nargs="*", default=list(DATA), choices=SETS)
     parser.add_argument("--methods", nargs="*", default=list(ENTRIES), choices=ENTRIES, help="by the published algorithm")
-    parser.add_argument("--shots", nargs="*", type=int, default=[1, 2, 4, 8, 16])
+    parser.add_argument("--shots", nargs="*", type=int, default=list(SHOTS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
     parser.add_argument("--sides", nargs="*", default=["cliptune", "published"], choices=["cliptune", "published"])
+    parser.add_argument("--again", action="store_true", help="run the published side where it is known too: its algorithm was mended")
     parser.add_argument(
         "--share", type=float, default=1.0, help="of the published number of epochs or steps; other shares want another --output"
     )
@@ -214,6 +226,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()))
     parser.add_argument("--output", type=Path, default=RESULTS / "few_shot_peers.json")
     given = parser.parse_args()
+    skip_without(*(table_of(name) for name in given.sets))
     torch.set_num_threads(given.threads)
     os.environ["OMP_NUM_THREADS"] = str(given.threads)  # of cliptune's processes
     found: list[dict[str, Any]] = json.loads(given.output.read_text(encoding="utf-8"))["runs"] if given.output.exists() else []

@@ -18,9 +18,10 @@ from typing import Any
 import lightning as L
 import open_clip
 import torch
+from alone import peak_alone
 from lightning.pytorch.loggers import TensorBoardLogger
 from made_captions import captions
-from measure import Line, Pairs, peak_alone, report, timed
+from measure import Line, Pairs, report, timed
 from torch import Tensor, nn
 
 from cliptune.backbone import Backbone

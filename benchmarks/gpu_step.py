@@ -1,7 +1,7 @@
 """On a GPU: a step of full fine-tuning in bfloat16, eager and compiled, against open_clip's own model and loss in a bare loop.
 
-Each line has the share of the GPU's measured rate of products (model FLOPs utilisation, but of what this GPU gives in the same run, not
-of its data sheet) and the largest batch that fits, found by doubling. `--device cpu` tries it out; images/s of whole runs with decoding
+Each line has the share of the GPU's measured rate of products (model FLOPs utilisation, but of what torch.mm gives in the same run, not of
+the data sheet) and the largest batch that fits, found by doubling. `--device cpu` tries it out; images/s of whole runs with decoding
 are train_peers.py's, chunked batches chunked_step.py's, both of which take a GPU where there is one.
 """
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import Line, alternate, extra_alone, report
+from alone import extra_alone
+from measure import Line, alternate, report
 from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor
 

@@ -6,7 +6,7 @@ What is compared lives in the other files here. A figure is the ratio of each pa
 import json
 import os
 import platform
-import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("cliptune", "torch", "torchvision", "lightning", "open_clip_torch", "pillow", "numpy")
 PEERS = ("peft", "transformers", "onnxruntime", "scikit-learn", "webdataset", "clip-benchmark")
 
@@ -90,59 +90,24 @@ def alternate(a: Callable[[], object], b: Callable[[], object], pairs: int, warm
     return found
 
 
-def peak_alone(target: Callable[..., object], *arguments: object) -> float:
-    """Run a module's function in a process of its own.
-
-    Returns:
-        The MB that were resident at most, imports included.
-    """
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_of, (target, *arguments))
-
-
-def extra_alone(make: Callable[..., Callable[[], object]], *arguments: object) -> float:
-    """Make a step in a process of its own, and run it.
-
-    Returns:
-        The MB that the step needed at most beyond what was resident before it.
-    """
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_extra_of, (make, *arguments))
-
-
-@dataclass(frozen=True)
-class Alone:
-    """What a step took in a process of its own.
-
-    Args:
-        seconds: of one call.
-        extra: MB at most beyond what was there before the call; of the GPU's memory where there is one.
-        peak: MB at most, with all that the process holds; likewise.
-        said: what the call returned.
-    """
-
-    seconds: float
-    extra: float
-    peak: float
-    said: Any
-
-
-def alone(make: Callable[..., Callable[[], object]], *arguments: object) -> Alone:
-    """Make a step in a process of its own, and time one call; on a GPU the second one."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_alone, (make, *arguments))
-
-
 def absent_of(peer: str, modules: Sequence[str], install: str) -> list[str]:
     """What to say of a peer that cannot run here: nothing where all of its modules are there."""
     missing = [name for name in modules if find_spec(name) is None]
     return [f"{peer} is absent ({', '.join(missing)} cannot be imported): pip install {install}"] if missing else []
 
 
+def skip_without(*files: Path) -> None:
+    """End the script, with status 0 so that `make bench` goes on, where data that it reads is not there."""
+    missing = [file for file in files if not file.exists()]
+    if missing:
+        print(f"{Path(sys.argv[0]).name}: skipped, because {missing[0]} is not there.")
+        raise SystemExit(0)
+
+
 def report(
     name: str, a: str, b: str, lines: list[Line], absent: Sequence[str] = (), folder: Path = RESULTS, unit: str = "images/s"
 ) -> None:
-    """Print a table, and write NAME.json with the machine and the versions.
+    """Print a table, and write NAME.json with the machine and the versions; NAME_gpu.json where there is a GPU, beside the CPU's.
 
     Args:
         name: of the file.
@@ -153,6 +118,7 @@ def report(
         folder: for the file.
         unit: of what items are, a second.
     """
+    file = folder / f"{name}{'_gpu' * (torch.cuda.is_available() and not name.startswith('gpu'))}.json"
     for said in absent:
         print(said)
     notes = list(dict.fromkeys(key for line in lines for key in line.notes))
@@ -163,24 +129,29 @@ def report(
         figures = [f"{rate:.1f}" for rate in rates] + [f"{value:.3f}" for value in (median(ratios), min(ratios), max(ratios))]
         table.add_row(line.case, *figures, line.goal, *(f"{line.notes[key]:.4g}" if key in line.notes else "" for key in notes))
     Console(width=None if os.isatty(1) else 180).print(table)
-    if not lines and (folder / f"{name}.json").is_file():
-        print(f"nothing was measured: {name}.json stays as it is")
+    if not lines and file.is_file():
+        print(f"nothing was measured: {file.name} stays as it is")
         return
     found = {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": machine(),
-        "versions": versions(),
+        **circumstances(),
         "a": a,
         "b": b,
         "lines": [_as_dict(line) for line in lines],
         **({"absent": list(absent)} if absent else {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def circumstances() -> dict[str, Any]:
+    """The day, the machine and the versions: what every file of results begins with."""
+    return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), "machine": machine(), "versions": versions()}
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its cores, torch's threads, and the load by others."""
+    """The processor, its cores, torch's threads, the load by others, the precision that cliptune takes by itself, and the GPU."""
+    from cliptune.devices import default_precision
+
     info = Path("/proc/cpuinfo")
     names = (
         [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
@@ -188,12 +159,14 @@ def machine() -> dict[str, Any]:
     cpu = names[0] if names else platform.processor()
     capability = torch.backends.cpu.get_cpu_capability()
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    return {"cpu": cpu, "capability": capability, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
+    found = {"cpu": cpu, "capability": capability, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load}
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {**found, "default precision": default_precision("auto"), **gpu}
 
 
 def versions() -> dict[str, str]:
-    """Python's and the packages' versions."""
-    found = {"python": platform.python_version()}
+    """Python's and the packages' versions, and the commit where this is a checkout."""
+    found = {"python": platform.python_version(), **({"commit": commit} if (commit := checkout()) else {})}
     for name in (*PACKAGES, *PEERS):
         try:
             found[name] = version(name)
@@ -202,50 +175,20 @@ def versions() -> dict[str, str]:
     return found
 
 
+def checkout() -> str:
+    """The commit, short, with a + where code differs from it; empty outside of a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + "+" * bool(git("status", "--porcelain", "--", "cliptune", "benchmarks/*.py"))
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def _as_dict(line: Line) -> dict[str, Any]:
     ratios = line.pairs.ratios
     pairs = {side: [round(value, 6) for value in seconds] for side, seconds in asdict(line.pairs).items()}
     summary = {"median": round(median(ratios), 4), "min": round(min(ratios), 4), "max": round(max(ratios), 4)}
     return {"case": line.case, "ratio": summary, "goal": line.goal, "items": line.items, "seconds": pairs, **line.notes}
-
-
-def _extra_of(make: Callable[..., Callable[[], object]], *arguments: object) -> float:
-    step = make(*arguments)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): the peak counts from here
-    before = _status("VmRSS")
-    step()
-    return _status("VmHWM") - before
-
-
-def _alone(make: Callable[..., Callable[[], Any]], *arguments: object) -> Alone:
-    step = make(*arguments)
-    if torch.cuda.is_available():
-        step()
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated() / 1e6
-        start = time.perf_counter()
-        said = step()
-        torch.cuda.synchronize()
-        seconds, peak = time.perf_counter() - start, torch.cuda.max_memory_allocated() / 1e6
-        return Alone(seconds, peak - before, peak, said)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before, start = _status("VmRSS"), time.perf_counter()
-    said = step()
-    seconds, peak = time.perf_counter() - start, _status("VmHWM")
-    return Alone(seconds, peak - before, peak, said)
-
-
-def _status(name: str) -> float:
-    """MB, by the kernel's account of this process."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1e3
-
-
-def _peak_of(target: Callable[..., object], *arguments: object) -> float:
-    target(*arguments)
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux's ru_maxrss is that of the parent, where it was greater
-        return _status("VmHWM")
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # getrusage(2): bytes there, KB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

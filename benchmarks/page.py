@@ -1,7 +1,7 @@
 """Draw the tables of docs/benchmarks*.md from results/*.json: `python benchmarks/page.py`, after any measurement.
 
-A table stands between `<!-- results NAME -->` and `<!-- end -->`, and what all of a page come to between `<!-- glance -->` and that;
-tests/test_benchmarks_page.py holds the pages to the files.
+A table stands between `<!-- results NAME -->` and `<!-- end -->`, with that of NAME_gpu.json behind it where it is there, and what all of a
+page come to between `<!-- glance -->` and that; tests/test_benchmarks_page.py holds the pages to the files.
 """
 
 import json
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -26,36 +28,57 @@ PROOFS = (
     "LoRA, MB beyond model",
     "other, MB beyond model",
 )  # in the file alone
-SHOWN = ("torch", "open_clip_torch", "lightning")
+SHOWN = ("torch", "open_clip_torch", "lightning", "commit")
 
 
 def drawn(text: str, folder: Path = RESULTS) -> str:
     """The page with its tables as the files have them."""
-    text = PLACE.sub(lambda found: f"<!-- results {found[1]} -->\n{_of(folder / f'{found[1]}.json')}\n<!-- end -->", text)
+    text = PLACE.sub(lambda found: f"<!-- results {found[1]} -->\n{_of(found[1], folder)}\n<!-- end -->", text)
     return GLANCE.sub(lambda _: f"<!-- glance -->\n{glance(text, folder)}\n<!-- end -->", text)
 
 
+def _of(name: str, folder: Path) -> str:
+    command = f"`{COMMANDS[name]}`" if name in COMMANDS else ""
+    shown = "\n\n".join(_shown(file) for file in files_of(name, folder))
+    return "\n\n".join(part for part in (shown or "Not measured yet.", command) if part)
+
+
+def files_of(name: str, folder: Path) -> list[Path]:
+    """The file of a result, and that of a machine with a GPU, where they are there."""
+    return [file for file in (folder / f"{name}.json", folder / f"{name}_gpu.json") if file.is_file()]
+
+
 def glance(text: str, folder: Path = RESULTS) -> str:
-    """A row for each section: how many of its goals are met, and which are not."""
+    """A row for each section with results: how many of its goals are met, and which are not."""
     rows, heading = ["| job | goals met | missed |", "|---|---|---|"], ""
-    found: dict[str, dict[str, list[tuple[str, bool]]]] = {}
+    found: dict[str, list[Path]] = {}
     for title, name in HEADING_OR_PLACE.findall(text):
         heading = title or heading
-        found.setdefault(heading, {}).update({name: goals(folder / f"{name}.json")} if name else {})
+        if name:
+            found.setdefault(heading, []).extend(files_of(name, folder))
     for heading, files in found.items():
-        each = [(f"{name}: {case}" if len(files) > 1 else case, met) for name, cases in files.items() for case, met in cases]
+        each = [(f"{file.stem}: {case}" if len(files) > 1 else case, met) for file in files for case, met in goals(file)]
         place = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())  # as MkDocs makes them
         missed = "<br>".join(case for case, met in each if not met)
-        rows.append(f"| [{heading}](#{place}) | {f'{sum(met for _, met in each)} of {len(each)}' if each else 'not measured'} | {missed} |")
+        rows.append(f"| [{heading}](#{place}) | {counted(each, files)} | {missed} |")
     return "\n".join(rows)
+
+
+def counted(each: list[tuple[str, bool]], files: list[Path]) -> str:
+    """How many goals are met, of those that were measured, and of those that were planned where it is known."""
+    if not each:
+        return "no goal as a ratio" if files else "not measured"
+    planned = sum(json.loads(file.read_text(encoding="utf-8")).get("planned", 0) for file in files)
+    told = f"{sum(met for _, met in each)} of {len(each)}"
+    return f"{told} measured cells, {len(each)} of {planned}" if planned else told
 
 
 def goals(file: Path) -> list[tuple[str, bool]]:
     """The cases of a result that have a goal, and whether it is met; with what was measured where it is not."""
-    if not file.is_file():
-        return []
     found = json.loads(file.read_text(encoding="utf-8"))
-    met = [(one["case"], one["met"]) for one in found.get("goals", [])]  # of a table that was made where it was measured
+    if "goals" in found:  # of a table that was made where it was measured
+        return [(one["case"], one["met"]) for one in found["goals"]]
+    met = []
     for line in found.get("lines", []):
         bound, word = re.fullmatch(r"(.*?) ?(met|missed)?", line["goal"]).groups()  # type: ignore[union-attr]
         if bound:
@@ -66,9 +89,7 @@ def goals(file: Path) -> list[tuple[str, bool]]:
     return met
 
 
-def _of(file: Path) -> str:
-    if not file.is_file():
-        return "Not measured yet."
+def _shown(file: Path) -> str:
     found = json.loads(file.read_text(encoding="utf-8"))
     shown = [found["table"]] if "table" in found else [table(found)] if found["lines"] else []  # made where it was measured, or here
     return "\n\n".join([*shown, *found.get("absent", []), where(found)])
@@ -99,11 +120,13 @@ def _number(value: float | None) -> str:
 
 
 def where(found: Mapping[str, Any]) -> str:
-    """The machine, the versions and the day."""
+    """The machine, the versions, the commit and the day, as far as the file has them."""
     machine, versions = found["machine"], found["versions"]
     device = f"{machine['threads']} of {machine['cores']} cores, {machine['cpu']} with {machine['capability']}, load {machine['load']:g}"
-    packages = ", ".join(f"{name} {versions[name]}" for name in SHOWN)
-    return f"*{machine.get('gpu') or device}; {packages}; {found['date'].partition(' ')[0]}.*"
+    device += f", {machine['gpu']}" if "gpu" in machine else ""
+    packages = ", ".join(f"{name} {versions[name]}" for name in SHOWN if name in versions)
+    day = found["date"].partition(" ")[0] if "date" in found else "day not written down"
+    return f"*{device}; {packages}; {day}.*"
 
 
 if __name__ == "__main__":

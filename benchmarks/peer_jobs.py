@@ -18,6 +18,7 @@ from measure import RESULTS
 import cliptune
 from cliptune.backbone import Backbone
 from cliptune.data.classes import as_words
+from cliptune.devices import default_precision
 
 SOURCE = Path(__file__).parents[2] / "shared" / "data" / "caltech101" / "data.parquet"
 NANO = Path(cliptune.__file__).parent / "nano"
@@ -71,11 +72,12 @@ class Job:
         return done.stdout
 
     def peer(self, what: str, **more: str) -> dict[str, Any]:
-        """One of the ways of clip_benchmark_plain.py."""
+        """One of the ways of clip_benchmark_plain.py, in mixed precision where cliptune takes it by itself."""
         known, weights = (f"local-dir:{NANO}", None) if self.model == "nano" else (self.model, str(self.weights))
-        given = {"model": known, "weights": weights, "folder": str(self.folder), "names": self.names, "template": TEMPLATE}
+        given: dict[str, Any] = {"model": known, "weights": weights, "folder": str(self.folder), "names": self.names, "template": TEMPLATE}
         file = self.folder / "job.json"
-        file.write_text(json.dumps({**given, "threads": self.threads, "workers": self.workers, **more}), encoding="utf-8")
+        given |= {"threads": self.threads, "workers": self.workers, "amp": default_precision("auto") == "bf16-mixed", **more}
+        file.write_text(json.dumps(given), encoding="utf-8")
         found: dict[str, Any] = json.loads(self.run(str(PLAIN), what, str(file)).splitlines()[-1])
         return found
 

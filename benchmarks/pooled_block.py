@@ -6,7 +6,8 @@ from pathlib import Path
 
 import open_clip
 import torch
-from measure import RESULTS, Line, alternate, extra_alone, report
+from alone import extra_alone
+from measure import RESULTS, Line, alternate, report
 
 from cliptune import pooled
 from cliptune.backbone import Backbone

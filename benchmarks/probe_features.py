@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 import torch
 import torch.nn.functional as F
-from measure import Line, alternate, report
+from measure import Line, alternate, report, skip_without
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="solves of each side")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
+    skip_without(given.features)
     torch.set_num_threads(given.threads)
     warnings.filterwarnings("ignore")  # where few shots can be told apart wholly, scikit-learn's line search says so
     tables = open_features(given.features)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from full_step import prepare
-from measure import Line, Pairs, report
+from measure import Line, Pairs, report, skip_without
 from torch.utils.data import DataLoader
 
 from cliptune.backbone import Backbone
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
+    skip_without(SOURCE)
     prepare(given.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -15,8 +15,8 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from measure import Line, Pairs, absent_of, report
-from peer_jobs import TEMPLATE, Job, Side, options, write_data, write_weights
+from measure import Line, Pairs, absent_of, report, skip_without
+from peer_jobs import SOURCE, TEMPLATE, Job, Side, options, write_data, write_weights
 
 GOALS = {"cold": 1.5, "warm": 10.0}
 
@@ -64,6 +64,7 @@ def main() -> None:
     parser = options(__doc__, {"nano": 2000}, "of training, of each model")
     parser.add_argument("--held-out", type=int, default=400, help="images of validation, and of test; 100 at least")
     given = parser.parse_args()
+    skip_without(SOURCE)
     absent = absent_of("clip-benchmark", ["clip_benchmark"], "clip-benchmark")
     without = "" if torch.cuda.is_available() else "clip-benchmark's own probe asks for a GPU, and there is none: its plain form runs here"
     benchmark = "plain form of clip-benchmark" if absent or without else "clip-benchmark"

@@ -8,14 +8,14 @@ see the same rows. The published lists of caltech101 are of three seeds.
 import argparse
 import json
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from itertools import product
 from statistics import mean, stdev
 from typing import Any
 
 import torch
+from few_shot import table_of
 from few_shot_peers import part
-from measure import RESULTS, machine, versions
+from measure import RESULTS, circumstances, skip_without
 from published import Task
 from sets import ROOT, SETS
 from torch import Tensor
@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=list(NAMES), choices=NAMES)
     parser.add_argument("--seeds", nargs="*", type=int, default=list(range(1, 21)))
     given = parser.parse_args()
+    skip_without(*(table_of(SETS[name]["path"]) for name in given.sets))
     backbone = Backbone("nano").eval().requires_grad_(False)
     file = RESULTS / "probe_penalty.json"
     before = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.is_file() else []
@@ -101,8 +102,7 @@ def main() -> None:
         for shots, seed, task in tasks(name, backbone, given.seeds):
             runs.append({"set": name, "shots": shots, "seed": seed, "scores": scores(task, bool(SETS[name].get("balanced")))})
         print(table(runs), flush=True)
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    whole = {"date": now, "machine": machine(), "versions": versions(), "table": table(runs), "runs": runs}
+    whole = {**circumstances(), "table": table(runs), "runs": runs}
     file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 

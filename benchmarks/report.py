@@ -5,6 +5,7 @@ The run is made up: 200 classes, five captions of each image, thumbnails of nois
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from measure import RESULTS, circumstances
 from report_runs import make_run  # type: ignore[import-not-found]
 
 from cliptune.report.writing import write_report
@@ -39,10 +41,17 @@ def main() -> None:
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "cliptune", "report", str(folder)], check=True, capture_output=True)
         whole = time.perf_counter() - began
-    print(f"{given.images:,} images, {given.classes} classes, {given.images * given.captions:,} captions")
-    print(f"report: {seconds[0]:.2f} s the first time, {median(seconds):.2f} s in the middle of {given.repeats} (goal {SECONDS:.0f} s)")
-    print(f"cliptune report as a program of its own, imports included: {whole:.1f} s")
-    print(f"page: {size:.2f} MB (goal {MEGABYTES:.0f} MB)")
+    case = f"{given.images:,} images, {given.classes} classes, {given.images * given.captions:,} captions"
+    cells = [f"{seconds[0]:.2f}", f"{median(seconds):.2f}", f"{whole:.1f}", f"{size:.2f}"]
+    head = ["", "first time, s", f"median of {given.repeats}, s", "`cliptune report`, imports included, s", "page, MB"]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), [case, *cells]))
+    goals = [
+        {"case": f"the first time ({seconds[0]:.3g} s, goal <= {SECONDS:g})", "met": seconds[0] <= SECONDS},
+        {"case": f"the page ({size:.3g} MB, goal <= {MEGABYTES:g})", "met": size <= MEGABYTES},
+    ]
+    print(table)
+    whole_file = {**circumstances(), "table": table, "goals": goals, "seconds": seconds, "program": whole, "MB": size}
+    (RESULTS / "report.json").write_text(json.dumps(whole_file, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import Line, alternate, extra_alone, peak_alone, report
+from alone import extra_alone, peak_alone
+from measure import Line, alternate, report
 from torch import Tensor
 
 from cliptune.metrics.answers import RetrievalAnswers

@@ -15,8 +15,8 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from measure import RESULTS, Line, Pairs, absent_of, alternate, report
-from train_peers import PEER, Job, cliptune_words, environment, open_clip_words, write_data, write_weights
+from measure import RESULTS, Line, Pairs, absent_of, alternate, report, skip_without
+from train_peers import PEER, SOURCE, Job, cliptune_words, environment, open_clip_words, write_data, write_weights
 
 SAID = "first step"
 CALLBACK = f"""from lightning.pytorch.callbacks import Callback
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
     given = parser.parse_args()
+    skip_without(SOURCE)
     absent = absent_of("open_clip_train", PEER, "'webdataset>=0.2.5,<=0.2.86'")
     lines: list[Line] = []
     with tempfile.TemporaryDirectory() as name:

@@ -26,7 +26,7 @@ import open_clip
 import pyarrow.parquet as pq
 import torch
 import yaml
-from measure import RESULTS, Line, Pairs, absent_of, report
+from measure import RESULTS, Line, Pairs, absent_of, report, skip_without
 from PIL import Image
 
 import cliptune
@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
     given = parser.parse_args()
+    skip_without(SOURCE)
     absent = absent_of("open_clip_train", PEER, "'webdataset>=0.2.5,<=0.2.86'")
     lines = []
     for model in given.models if not absent else []:

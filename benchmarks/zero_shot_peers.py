@@ -2,8 +2,9 @@
 
 `cliptune test` against clip-benchmark (its own evaluation where it is installed, else the same in plain form), and `cliptune predict`,
 which writes an answer for each file, against transformers' pipeline on what `cliptune export` made of the same weights. The top-1 answers
-are compared. `cliptune test` does more than its peer: ten metrics with bootstrap intervals, and a run folder. transformers' processor
-crops one pixel further to a side than torchvision's where half a margin is rounded up, so that some of its answers differ.
+are compared. clip-benchmark multiplies in mixed precision where cliptune does by itself, the pipeline in float32 on a CPU. `cliptune test`
+does more than its peer: ten metrics with bootstrap intervals, and a run folder. transformers' processor crops one pixel further to a side
+than torchvision's where half a margin is rounded up, so that some of its answers differ.
 """
 
 import csv
@@ -15,8 +16,8 @@ from statistics import mean
 from time import perf_counter
 from typing import Any
 
-from measure import Line, Pairs, absent_of, report
-from peer_jobs import TEMPLATE, Job, Side, options, write_data, write_weights
+from measure import Line, Pairs, absent_of, report, skip_without
+from peer_jobs import SOURCE, TEMPLATE, Job, Side, options, write_data, write_weights
 from safetensors.torch import load_file
 
 AGREE, AGREE_PIPELINE = (
@@ -100,6 +101,7 @@ def timed(side: Side, job: Job) -> tuple[dict[str, Any], float]:
 def main() -> None:
     parser = options(__doc__, {"nano": 2000, "ViT-B-32": 500}, f"of each model; more than {FEW}")
     given = parser.parse_args()
+    skip_without(SOURCE)
     absent = absent_of("clip-benchmark", ["clip_benchmark"], "clip-benchmark")
     no_pipeline = absent_of("transformers' pipeline", ["transformers"], "transformers")
     benchmark = "plain form of clip-benchmark" if absent else "clip-benchmark"

@@ -61,6 +61,8 @@ def fit_honestly(cli: AdaptCLI, checkpoint: str | None) -> tuple[Scores, Path]:
         trainer.fit(module, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
     scores.seconds = time.perf_counter() - began
     best = cli.run.folder / "checkpoints" / "best.ckpt"
+    if not best.is_file() and trainer.global_step and trainer.limit_val_batches:  # it ended before the first evaluation
+        trainer.save_checkpoint(best, weights_only=True)
     if not best.is_file():
         raise CheckpointError(f"no checkpoint was written to {best}: training had no validation. Set trainer.max_epochs to 1 or more.")
     if start is not None:
@@ -72,6 +74,7 @@ def fit_honestly(cli: AdaptCLI, checkpoint: str | None) -> tuple[Scores, Path]:
     with cli.phases.of("adapted on validation and test"):
         module.load_learned(best)
         score(cli, "validate", scores.adapted)
+        scores.best = float(trainer.callback_metrics[cli.watch.monitor])
         score(cli, "test", scores.adapted)
     if cli.evaluation.curve is True or (cli.evaluation.curve == "auto" and module.guards):
         tell("scoring what lies between zero-shot and adapted ...")

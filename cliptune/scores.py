@@ -34,11 +34,15 @@ class State:
 
 @dataclass
 class Scores:
-    """Before, after, how long the work took, and what lies between; and what of the backbone learned, as it was before."""
+    """Before, after, how long the work took, and what lies between; and what of the backbone learned, as it was before.
+
+    `best` is what the kept model has of the metric that chose it.
+    """
 
     zero_shot: State = field(default_factory=State)
     adapted: State = field(default_factory=State)
     seconds: float = 0.0
+    best: float | None = None
     curve: dict[str, Any] | None = None
     start: dict[str, Tensor] | None = None  # by its name in the backbone's state dict
 

@@ -123,8 +123,7 @@ def summarise(cli: AdaptCLI, scores: Scores, found: dict[str, Any]) -> dict[str,
     if (chosen := getattr(data, "chosen", None)) is not None:
         summary["few_shot"] = chosen.digest
     if training:
-        best: Any = next(c for c in cli.trainer.checkpoint_callbacks if getattr(c, "monitor", None))
-        summary["best"] = {"monitor": best.monitor, "score": float(best.best_model_score)}
+        summary["best"] = {"monitor": cli.watch.monitor, "score": scores.best}
         summary["epochs"] = cli.trainer.current_epoch
         summary["images_per_second"] = round(cli.clock.images_per_second, 1)
         summary["waiting_for_data"] = round(cli.clock.waiting_share, 4)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def page() -> ModuleType:
-    """benchmarks/page.py, which needs no package."""
+    """benchmarks/page.py, which needs no package but its neighbour."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("page", ROOT / "benchmarks" / "page.py")
     assert spec is not None
     assert spec.loader is not None
@@ -28,12 +30,22 @@ def test_the_pages_are_as_the_results_are(page: ModuleType) -> None:
         assert page.drawn(text) == text, "run `python benchmarks/page.py`"
 
 
+def places(page: ModuleType) -> list[str]:
+    return [name for file in page.PAGES for name in re.findall(r"<!-- results (\w+) -->", file.read_text(encoding="utf-8"))]
+
+
 def test_every_result_with_lines_is_shown(page: ModuleType) -> None:
-    files = [file for file in page.RESULTS.glob("*.json") if isinstance(json.loads(file.read_text(encoding="utf-8")).get("lines"), list)]
-    places = [name for file in page.PAGES for name in re.findall(r"<!-- results (\w+) -->", file.read_text(encoding="utf-8"))]
-    with_pairs = {file.stem for file in files if "a" in json.loads(file.read_text(encoding="utf-8"))}
-    assert with_pairs <= set(places)
-    assert len(places) == len(set(places))
+    files = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in page.RESULTS.glob("*.json")}
+    drawable = {name.removesuffix("_gpu") for name, found in files.items() if "a" in found or "table" in found}
+    assert drawable <= set(places(page))
+    assert len(places(page)) == len(set(places(page)))
+
+
+def test_every_place_has_the_command_that_writes_its_file(page: ModuleType) -> None:
+    assert set(places(page)) <= set(page.COMMANDS)
+    assert len(set(page.COMMANDS.values())) == len(page.COMMANDS)
+    for command in page.COMMANDS.values():
+        assert (ROOT / command.partition("python ")[2].split()[0]).is_file()
 
 
 def test_a_glance_counts_the_goals_of_each_section_and_names_those_missed(page: ModuleType, tmp_path: Path) -> None:
@@ -49,6 +61,34 @@ def test_a_glance_counts_the_goals_of_each_section_and_names_those_missed(page: 
     assert page.glance(text, tmp_path).splitlines()[2:] == [
         "| [A `--b` of 1,000](#a-b-of-1000) | 2 of 4 | one: slow (0.91, goal <= 0.8)<br>one: memory: slow (0.75, goal <= 0.5) |",
         "| [Other](#other) | not measured |  |",
+    ]
+
+
+def test_a_glance_counts_what_was_planned_and_names_sections_without_a_goal(page: ModuleType, tmp_path: Path) -> None:
+    goals = [{"case": "x", "met": True}, {"case": "y", "met": False}]
+    (tmp_path / "one.json").write_text(json.dumps({"goals": goals, "planned": 7}), encoding="utf-8")
+    (tmp_path / "two.json").write_text(json.dumps({"lines": [{"case": "told", "goal": ""}]}), encoding="utf-8")
+    text = "## Cells\n<!-- results one -->\n## Prose\n## Told\n<!-- results two -->\n"
+    assert page.glance(text, tmp_path).splitlines()[2:] == [
+        "| [Cells](#cells) | 1 of 2 measured cells, 2 of 7 | y |",
+        "| [Told](#told) | no goal as a ratio |  |",
+    ]
+
+
+def test_a_gpus_result_is_shown_behind_the_cpus(page: ModuleType, tmp_path: Path) -> None:
+    machine = {"cpu": "Z80", "capability": "DEFAULT", "cores": 2, "threads": 1, "load": 0.5}
+    for name, more in (("one", {}), ("one_gpu", {"gpu": "G1"})):
+        found = {"table": name, "machine": {**machine, **more}, "versions": {"torch": "2", "commit": "abc+"}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
+    cpu = "1 of 2 cores, Z80 with DEFAULT, load 0.5"
+    assert page.drawn("<!-- results one -->\n<!-- end -->\n", tmp_path).splitlines()[1:-1] == [
+        "one",
+        "",
+        f"*{cpu}; torch 2, commit abc+; day not written down.*",
+        "",
+        "one_gpu",
+        "",
+        f"*{cpu}, G1; torch 2, commit abc+; day not written down.*",
     ]
 
 

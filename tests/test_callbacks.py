@@ -62,6 +62,13 @@ def test_a_nanos_lora_is_less_than_a_megabyte_and_needs_neither_config_nor_data(
     assert np.mean(right) == pytest.approx(fitted["adapted"]["test/top1"])
 
 
+def test_training_may_end_within_its_first_epoch(config: Path) -> None:
+    """Before there has been an evaluation that early stopping could look at."""
+    fitted = run("fit", "--config", str(config), "--run.pictures", "false", "--trainer.max_steps", "1")
+    assert "test/top1" in fitted["adapted"]
+    assert kept("best")["global_step"] == 1
+
+
 def test_of_equal_scores_the_latest_is_kept(tmp_path: Path) -> None:
     callback, found = Best(dirpath=tmp_path, filename="best", monitor="val/score", mode="max"), []
     trainer: Any = SimpleNamespace(callback_metrics={}, strategy=SimpleNamespace(reduce_boolean_decision=bool))

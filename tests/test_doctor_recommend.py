@@ -44,7 +44,7 @@ def test_a_probe_is_solved_at_once_where_it_can_be() -> None:
     solved = {"class_path": "LinearProbe", "init_args": {"solver": "lbfgs"}}
     assert advice(by_class(2, 2))["method"].value == solved
     several = by_class(2, 2)
-    several.splits["train"].labels = {name: 3 for name in several.splits["train"].labels}  # six labels of four images
+    several.splits["train"].labels = dict.fromkeys(several.splits["train"].labels, 3)  # six labels of four images
     own = {"class_path": "cliptune.objectives.sum.Sum", "init_args": {"parts": ["CrossEntropy", "L2SP"]}}
     for found in (advice(several), advice(by_class(2, 2), model__objective=own)):
         assert found["method"].value == "LinearProbe"

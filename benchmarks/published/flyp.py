@@ -2,7 +2,8 @@
 
 All weights of both towers learn by the contrastive loss of pretraining, with the class texts as captions; images of one class are
 negatives of one another, as the paper has it. AdamW, 20 epochs, cosine, no warm-up, batches of 256; of the two settings of the authors'
-few-shot commands and of all epochs the one with the lowest cross-entropy on validation is kept.
+few-shot commands and of all epochs the one with the lowest cross-entropy on validation is kept. The untouched weights compete too, as in
+the authors' release, which begins before the first epoch. Crops are not mirrored, as open_clip's are not.
 """
 
 from copy import deepcopy
@@ -30,7 +31,7 @@ def validation_loss(task: Task, backbone: Backbone, pixels: Tensor) -> float:
 
 def step_loss(task: Task, backbone: Backbone, tokens: Tensor, part: Tensor) -> Tensor:
     """The contrastive loss of a batch and its texts."""
-    images = backbone.encode_image(task.augmented(part, AREA).to(task.device))
+    images = backbone.encode_image(task.augmented(part, AREA, mirrored=0.0).to(task.device))
     texts = backbone.encode_text(tokens)[task.train.labels[part].to(task.device)]  # each class's text once: the same rows
     logits = backbone.logit_scale * images @ texts.T
     truth = torch.arange(len(part), device=task.device)

@@ -92,10 +92,11 @@ class Task:
         """[N, 3, h, w], uint8: the model's own view, without chance."""
         return torch.stack([self.untouched.preprocess.eval(image) for image in part.images])
 
-    def augmented(self, numbers: Tensor, area: tuple[float, float] = CROP) -> Tensor:
-        """[B, 3, h, w], uint8: random crops of training images, half of them mirrored."""
+    def augmented(self, numbers: Tensor, area: tuple[float, float] = CROP, mirrored: float = 0.5) -> Tensor:
+        """[B, 3, h, w], uint8: random crops of training images, that share of them mirrored."""
         size = self.untouched.preprocess.size
-        crop = v2.Compose([v2.RandomResizedCrop(size, area, interpolation=v2.InterpolationMode.BICUBIC), v2.RandomHorizontalFlip()])
+        crop = v2.RandomResizedCrop(size, area, interpolation=v2.InterpolationMode.BICUBIC)
+        crop = v2.Compose([crop, v2.RandomHorizontalFlip(mirrored)])
         return torch.stack([crop(self.train.images[i]) for i in numbers.tolist()])
 
     def batches(self, size: int) -> list[Tensor]:
