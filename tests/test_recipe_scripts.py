@@ -83,5 +83,5 @@ def test_without_its_folders_a_script_says_in_one_line_how_it_is_called(script: 
         table_of(script, Path())
     told = capsys.readouterr().err
     assert ended.value.code == 2
-    assert told.startswith(f"usage: python {script} ")
+    assert told.startswith(f"usage: python {ROOT / 'recipes' / script} ")
     assert told.count("\n") == 1

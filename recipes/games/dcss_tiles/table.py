@@ -58,6 +58,6 @@ def main(source: Path, texts: Path | None = None) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
-        print(f"usage: python {sys.argv[0]} TILES [DESCRIPTIONS], folders of clones of github.com/crawl/tiles and crawl/crawl", file=sys.stderr)
+        print(f"usage: python {sys.argv[0]} TILES [DESCRIPTIONS], of clones of crawl/tiles and crawl/crawl", file=sys.stderr)
         sys.exit(2)
     main(*map(Path, sys.argv[1:]))

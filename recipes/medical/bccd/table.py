@@ -53,6 +53,6 @@ def main(source: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        print(f"usage: python {sys.argv[0]} BCCD_Dataset FOLDER, a clone of github.com/Shenggan/BCCD_Dataset and the folder to make", file=sys.stderr)
+        print(f"usage: python {sys.argv[0]} BCCD_Dataset FOLDER, a clone and the folder to make", file=sys.stderr)
         sys.exit(2)
     main(*map(Path, sys.argv[1:]))
