@@ -186,7 +186,7 @@ def test_every_key_of_the_help_screens_is_a_key(capsys: pytest.CaptureFixture[st
         assert len(SCREENS[command].splitlines()) < 50
 
 
-@pytest.mark.parametrize("command", ["predict", "export", "soup", "index", "search", "report", "init"])
+@pytest.mark.parametrize("command", ["predict", "export", "soup", "index", "search", "report"])
 def test_every_option_of_a_help_screen_is_an_argument_and_the_other_way_round(command: str) -> None:
     from cliptune.help import SCREENS
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cliptune import hub
 from cliptune.doctor.settings import class_of
+from cliptune.help import SCREENS
 from cliptune.main import main
 
 REACHABLE = hub.reachable
@@ -73,6 +74,7 @@ def test_paths_that_lead_out_of_a_tables_folder_are_taken_where_that_is_asked_fo
     Path("tables").mkdir()
     rows = [f"../my_images/{kind}/{i}.png,{kind}" for kind in ("cat", "dog") for i in range(6)]
     Path("tables/told.csv").write_text("\n".join(["image,label", *rows]), encoding="utf-8")
+    assert "--allow-outside" in SCREENS["init"]
     words = ["init", "--path", "tables/told.csv", "--name", tiny["vit"], "--images", "6"]
     assert main(words) == 2
     assert capsys.readouterr().err.endswith("Take it out if you do not know the file; else give --allow-outside.\n")
