@@ -69,7 +69,8 @@ def _in_place(command: str, given: list[str], placed: list[inspect.Parameter], o
     if len(given) > len(placed) and not every:
         extra = given[len(placed)]
         own = f"Did you mean --path {extra}?" if "--path" in options and f"--{extra}" not in options else ""
-        near = own or did_you_mean(f"--{extra}", options) or "It takes none."
+        taken = [argument.name.upper() if argument.default is argument.empty else f"[{argument.name.upper()}]" for argument in placed]
+        near = own or did_you_mean(f"--{extra}", options) or f"It takes {' '.join([*taken, *(['and'] if taken else []), 'nothing'])} more."
         raise ConfigError(f"{command} does not know what {extra} is for. {near}")
     return given
 

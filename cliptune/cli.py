@@ -72,7 +72,8 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
         """Raise what the parser would print 60 lines for."""
-        keys = {action.dest for parser in self.made for action in parser._actions if "." in action.dest or action.dest in TOP}
+        found = (action.dest for parser in self.made for action in parser._actions if "." in action.dest or action.dest in TOP)
+        keys = list(dict.fromkeys(found))  # in the order of the classes' arguments
         raise ConfigError(shorten(message, keys, self.configs)) from ex
 
 

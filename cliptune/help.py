@@ -112,7 +112,7 @@ SCREENS = {
         "what to score: `best` of this name's newest run, a run folder, or a .ckpt file",
     ),
     "predict": """\
-cliptune predict MODEL IMAGES ... --output FILE [--KEY VALUE ...]
+cliptune predict MODEL IMAGES ... --output FILE [OPTIONS]
 Writes the class and its probability for each image, or its row. What was cut off goes on where it stood, when called again.
 
   IMAGES                        image files, folders, tables (csv, parquet, ...), hub ids, DATA@SPLIT, a .txt of paths, - for paths on stdin
@@ -163,7 +163,7 @@ The same command again goes on: what has ended is not run again, what was cut of
 others; it is listed with its reason, and the status is 1. What each method is, and how one is recommended: docs/sweep.md.
 """
 SCREENS["init"] = """\
-cliptune init --path IMAGES [--output FILE] [--KEY VALUE ...]
+cliptune init --path IMAGES [--output FILE] [OPTIONS]
 Looks at your images as the doctor does, asks nothing that it can see, and writes a config that fits them, each key with its reason.
 
   --path IMAGES                 a folder of images, a table, COCO JSON, a hub id: what data.path takes
@@ -171,6 +171,7 @@ Looks at your images as the doctor does, asks nothing that it can see, and write
   --name NAME                   of the backbone (ViT-B-16-quickgelu; nano needs no network)
   --pretrained TAG              its weights (openai)
   --images N                    of train and validation that zero-shot is measured on (500); test is left for the end
+  --allow-outside               let image paths of a table lead out of its folder (../photos/1.jpg), of a table that you trust
   --overwrite                   write over FILE
 
 Then: cliptune fit --config FILE. All that was found, with pictures: cliptune doctor --config FILE --open
@@ -185,7 +186,7 @@ costs, and what was measured.
   list                          data sets and their recipes
   show NAME                     a recipe (ham10000/lora), or the card of a data set (ham10000) or domain (medical)
   copy NAME [FOLDER]            a recipe, or all of a data set or domain, with its card, as files of your own to change, whose
-                                commands run the copy (into a folder here that is named after the data set or domain)
+                                commands run the copy (into my_NAME here, such as my_ham10000; `your-own` into mine)
 
 They run by name: cliptune fit --config ham10000/lora. With --config ham10000/offline on top they run on the bundled nano and
 ../shared/data, without network.
@@ -209,7 +210,7 @@ nano, NAME,PRETRAINED (ViT-B-32-quickgelu,openai), local-dir:FOLDER, hf-hub:OWNE
 """
 
 SCREENS["export"] = f"""\
-cliptune export MODEL --format FORMAT [--output FOLDER] [--KEY VALUE ...]
+cliptune export MODEL --format FORMAT [--output FOLDER] [OPTIONS]
 Writes a model in another library's form, reads it back there in a process of its own, and compares: rows, logits, choices.
 What differs by more than rounding is not left behind. Beside it lie README.md, a model card, and export.json, the same as data.
 

@@ -14,7 +14,7 @@ from cliptune.errors import CliptuneError, ConfigError, did_you_mean
 from cliptune.parse_errors import check_config
 from cliptune.quiet import quiet
 from cliptune.seeds import asked_seeds, run_seeds
-from cliptune.shipped import shipped_config, shipped_configs, shipped_recipes
+from cliptune.shipped import OVERLAYS, laid_over, recipe_folder, shipped_config, shipped_configs, shipped_recipes
 
 DEFAULTS = {"method": "Full", "objective": "Contrastive"}
 
@@ -63,7 +63,7 @@ def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
         The command line with paths, and the configs' paths.
 
     Raises:
-        ConfigError: a config that is neither a file nor shipped, or that is no map of known sections.
+        ConfigError: a config that is neither a file nor shipped, that is no map of known sections, or an overlay with nothing below it.
     """
     paths: list[str] = []
     for i, word in enumerate(words):
@@ -75,14 +75,26 @@ def with_configs(words: list[str]) -> tuple[list[str], list[str]]:
         if not path.is_file():
             found = shipped_config(value)
             if found is None:
-                known = [*shipped_configs(), *("/".join(recipe.split("/")[-2:]) for recipe in shipped_recipes())]
-                near = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-                raise ConfigError(f"config {value}: there is no such file. {did_you_mean(value, [*near, *known])}")
+                raise ConfigError(f"config {value}{_no_config(value)}")
             path = found
         words[i if equals else i + 1] = f"{flag}={path}" if equals else str(path)
         check_config(path)
+        if not paths and (below := laid_over(path)):
+            raise ConfigError(f"config {value} is an overlay, which changes a recipe and is none. Give one before it: {below}")
         paths.append(str(path))
     return words, paths
+
+
+def _no_config(name: str) -> str:
+    """What a name is that is no config's, and what was meant."""
+    short = {recipe: "/".join(recipe.split("/")[-2:]) for recipe in shipped_recipes()}
+    if (folder := recipe_folder(name)) is not None:
+        inside = [recipe for recipe in short if recipe.startswith(f"{folder}/") and Path(recipe).name not in OVERLAYS]
+        kind = "data set" if any(recipe.rpartition("/")[0] == folder for recipe in inside) else "domain"
+        return f" is a {kind}, not a recipe. Its recipes: {', '.join(short[recipe] for recipe in inside)}."
+    path = Path(name)
+    near = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    return f": there is no such file. {did_you_mean(name, [*near, *shipped_configs(), *short.values()])}"
 
 
 def with_defaults(words: list[str], configs: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The program's entry: the first word decides, and help is answered before anything heavy is imported."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(command, words)
     except CliptuneError as error:
         kind = "" if isinstance(error, Stopped) else f"{type(error).__name__}: "
-        print(f"{_rank()}{kind}{error}{_overlay(error, words)}", file=sys.stderr)
+        print(f"{_rank()}{kind}{_with_way(error, words)}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -62,14 +63,16 @@ def _run(command: str, words: list[str]) -> None:
         import_module(f"cliptune.commands.{command}").run(words[1:])
 
 
-def _overlay(error: CliptuneError, words: list[str]) -> str:
-    """The way of a recipe that was asked for the network, where there is none: its overlay that needs none."""
-    if not isinstance(error, UnreachableError):
-        return ""
-    from cliptune.shipped import offline_overlay
+def _with_way(error: CliptuneError, words: list[str]) -> str:
+    """The error, with the way out that a recipe has: an overlay where the network lacks, where the data is from that lacks."""
+    from cliptune.shipped import data_source, offline_overlay
 
-    overlay = offline_overlay(words)
-    return f" Without network: add --config {overlay}." if overlay else ""
+    if isinstance(error, UnreachableError) and (overlay := offline_overlay(words)):
+        return f"{error} Without network: add --config {overlay}."
+    missing = re.match(r"(data path (.+?): there is no .+?\.)(?: Did you mean .*| There is: .*)?$", str(error))
+    if missing and (source := data_source(missing[2], words)):
+        return f"{missing[1]} {source}"
+    return str(error)
 
 
 def _rank() -> str:

@@ -131,6 +131,7 @@ def run_seeds(words: list[str], seeds: list[int], resolve: Resolve, start: Start
     found = {run.seed: _result(run) for run in runs if run.seed not in failed}
     if found:
         told = {"command": "seeds", "seeds": seeds, "failed": {str(seed): status for seed, status in failed.items()}, **spreads(found)}
+        told["monitor"] = values.get("watch", {}).get("monitor")
         folder = _own_folder(root, f"{name}-seeds", f"{base}seeds: {seeds}\n")
         write_whole(folder / "summary.json", lambda file: file.write((json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()))
         print_spreads(told, folder)

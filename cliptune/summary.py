@@ -97,6 +97,7 @@ def summarise(cli: AdaptCLI, scores: Scores, found: dict[str, Any]) -> dict[str,
         "zero_shot": _public(scores.zero_shot.metrics),
         "adapted": _public(scores.adapted.metrics),
         **found,
+        "monitor": cli.watch.monitor,
         "evaluated": module.evaluated,
         "left_out": cli.unreadable.left_out,
         "counts": {

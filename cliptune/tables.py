@@ -29,16 +29,19 @@ def print_table(summary: dict[str, Any], folder: Path) -> None:
 
 
 def metrics_table(summary: dict[str, Any]) -> Table:
-    """The metrics of the test split, or, where that was not scored, of validation; first the one that chose the checkpoint."""
+    """The metrics of the test split, or, where that was not scored, of validation; first the one that chooses the checkpoint."""
     parts = [name for name in STATES if summary[name]]
     names = list(dict.fromkeys(name for part in parts for name in summary[part]))
-    chosen = summary.get("best", {}).get("monitor", "").rpartition("/")[2]
     table = _table("metric", parts)
-    for name in sorted([name for name in names if name.startswith("test/")] or names, key=lambda name: name.rpartition("/")[2] != chosen):
+    for name in _monitored_first([name for name in names if name.startswith("test/")] or names, summary.get("monitor")):
         values = {part: summary[part].get(name) for part in parts}
         sure = {part: summary.get("intervals", {}).get(part, {}).get(name) for part in parts}
         _add(table, name, values, sure, summary.get("changes", {}).get(name))
     return table
+
+
+def _monitored_first(names: list[str], monitor: str | None) -> list[str]:
+    return sorted(names, key=lambda name: name.rpartition("/")[2] != str(monitor).rpartition("/")[2])
 
 
 def guard_table(guards: dict[str, Any]) -> Table:
@@ -128,7 +131,7 @@ def print_spreads(told: dict[str, Any], folder: Path) -> None:
     for part in parts:
         table.add_column(part.replace("_", "-"), justify="right")
     table.add_column("seeds", justify="right")
-    for name in dict.fromkeys(name for part in parts for name in told[part]):
+    for name in _monitored_first(list(dict.fromkeys(name for part in parts for name in told[part])), told.get("monitor")):
         cells = [told[part].get(name) for part in parts]
         table.add_row(name, *(_cell(cell) for cell in cells), str(max(cell["n"] for cell in cells if cell)))
     console = Console()

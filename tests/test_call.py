@@ -53,3 +53,16 @@ def test_a_mistake_is_one_line(words: list[str], expected: str) -> None:
     with pytest.raises(ConfigError) as error:
         call("do", words, command)
     assert str(error.value) == expected
+
+
+@pytest.mark.parametrize(("count", "told"), [(0, "It takes nothing more."), (2, "It takes NAME [FOLDER] and nothing more.")])
+def test_a_word_too_many_tells_what_is_taken(count: int, told: str) -> None:
+    def none() -> None:
+        """Takes nothing."""
+
+    def two(name: str, folder: str = "") -> None:
+        """Takes two words."""
+
+    with pytest.raises(ConfigError) as error:
+        call("do", ["x"] * (count + 1), two if count else none)
+    assert str(error.value) == f"do does not know what x is for. {told}"

@@ -67,7 +67,9 @@ def test_a_second_run_gets_its_own_folder_and_the_resolved_config_refits(config:
 
 def test_test_without_a_checkpoint_is_the_zero_shot_baseline_and_with_one_the_adapted_model(config: Path) -> None:
     fitted = run("fit", "--config", str(config))
-    assert run("test", "--config", str(config))["zero_shot"] == plain(fitted["zero_shot"], "test")
+    tested = run("test", "--config", str(config), "--watch.monitor", "val/mean_per_class")
+    assert tested["zero_shot"] == plain(fitted["zero_shot"], "test")
+    assert tested["monitor"] == "val/mean_per_class"  # told first in the table
     for wanted in ("best", "runs/small", "runs/small/checkpoints/best.ckpt"):
         assert run("test", "--config", str(config), "--ckpt_path", wanted)["adapted"] == plain(fitted["adapted"], "test")
     assert run("validate", "--config", str(config))["zero_shot"] == plain(fitted["zero_shot"], "val")

@@ -67,6 +67,7 @@ def test_a_mistake_in_a_config_is_one_line_with_the_way_out(case: str, capsys: p
         (["fit", "--watch.patence", "3"], "Did you mean watch.patience?"),
         (["fit", "--model.method", "Ful"], "Did you mean Full?"),
         (["fit", "stray"], "out of place"),
+        (["fit", "--run.zzzzz", "3"], "There is: name, root, baseline, pictures, report."),
         (["fit", "--config", "digts"], "digits"),
         (["fitt"], "Did you mean fit?"),
         (["test", "--ckpt_path", "best"], "no run called test"),

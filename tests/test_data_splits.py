@@ -84,7 +84,7 @@ def test_rows_of_one_image_file_are_held_out_together() -> None:
 def test_only_the_split_that_is_missing_is_held_out() -> None:
     found, note = held(["a", "b", "c"], test=Dataset.from_dict({"image": ["d"], "row": [9]}))
     assert (found["test"], sorted(found["train"] + found["validation"])) == ([9], [0, 1, 2])
-    assert note == "no validation split: 1 images of train held out for each, the same for every seed"
+    assert note == "no validation split: 1 image of train held out for each, the same for every seed"
 
 
 def test_too_few_rows_to_hold_any_out_is_one_line() -> None:

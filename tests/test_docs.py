@@ -1,6 +1,6 @@
 """The site builds without a warning and without the network; every command and config of the docs and cards is one that there is.
 
-Commands are only read here, words of other programs too; `test_docs_run.py` runs them, `test_configs.py` the README's.
+Commands and Python are only read here, words of other programs too; `test_docs_run.py` runs them, `test_configs.py` the README's.
 """
 
 import ast

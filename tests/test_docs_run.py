@@ -1,10 +1,12 @@
 """Every command of the docs and cards is run as a reader would, page by page, unless it is marked as needing the network."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
-from doc_commands import ROOT, check_command, lines_of, needs_network, words_of
-from docs_folder import SHARED, make, make_runs, write_excerpts
+from doc_commands import ROOT, check_command, fenced, lines_of, needs_network, words_of
+from docs_folder import BRIEF, SHARED, make, make_runs, write_excerpts
 from docs_shortened import ON_NANO, run_command
 from test_docs import NAMES
 
@@ -64,6 +66,28 @@ def test_every_command_of_a_page_runs(name: str, folder: Path, request: pytest.F
     if name == "docs/compare.md":
         make_runs()
     assert run_page(text) > 0
+
+
+def test_the_python_of_every_page_runs(folder: Path) -> None:
+    assert main(f"fit --config own.yaml --model.method LinearProbe --trainer.max_epochs 1 {BRIEF}".split()) == 0
+    assert main(["index", "runs/own", "my_images", "--output", "index"]) == 0
+    for name in ("a.jpg", "b.jpg"):
+        shutil.copyfile("my_images/cat/1.jpg", name)
+    codes = [code for name in NAMES[1:] for code in fenced("python", (ROOT / name).read_text(encoding="utf-8"))]
+    assert codes
+    for code in codes:
+        exec(code, {"images": ["a.jpg"]})
+
+
+def test_the_template_for_a_table_runs_with_the_words_that_need_no_network(folder: Path) -> None:
+    assert main(["recipes", "copy", "your-own", "mine"]) == 0
+    rows = [f"my_images/{kind}/{i}.jpg,a {kind} by number {i}" for kind in ("cat", "dog") for i in range(1, 13)]
+    Path("captions.csv").write_text("\n".join(["file_name,caption", *rows]), encoding="utf-8")
+    text = Path("mine/table.yaml").read_text(encoding="utf-8")
+    words = re.search(r"# Needs: the network for the weights, once; `([^`]+)` needs none", text)
+    assert words is not None
+    assert main(f"fit --config mine/table.yaml {words[1]} --trainer.max_epochs 1 {BRIEF}".split()) == 0
+    assert Path("runs/mine/summary.json").is_file()
 
 
 def test_what_is_not_run_as_it_stands_is_in_the_docs() -> None:

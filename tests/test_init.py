@@ -1,6 +1,7 @@
 """`cliptune init`: what it sees of somebody's images, and that the config it writes is one that fit takes."""
 
 import logging
+import re
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from cliptune import hub
 from cliptune.doctor.settings import class_of
+from cliptune.help import SCREENS
 from cliptune.main import main
 
 REACHABLE = hub.reachable
@@ -59,9 +61,26 @@ def test_captions_lead_to_another_objective(my_images: Path, tiny: dict[str, str
     rows = [f"my_images/{kind}/{i}.png,a picture of a {kind} number {i}" for kind in ("cat", "dog") for i in range(20)]
     Path("told.csv").write_text("\n".join(["image,caption", *rows]), encoding="utf-8")
     assert main(["init", "--path", "told.csv", "--output", "new/own.yaml", "--name", tiny["vit"], "--images", "20"]) == 0
-    assert "40 captions" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "40 captions" in out
+    assert re.search(r"text to image R@10 [\d.]+ among 20 images; guessing 0\.500\n", out)
     found = yaml.safe_load(Path("new/own.yaml").read_text(encoding="utf-8"))
     assert class_of(found["model"]["objective"]) == "Contrastive"
+
+
+def test_paths_that_lead_out_of_a_tables_folder_are_taken_where_that_is_asked_for(
+    my_images: Path, tiny: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("tables").mkdir()
+    rows = [f"../my_images/{kind}/{i}.png,{kind}" for kind in ("cat", "dog") for i in range(6)]
+    Path("tables/told.csv").write_text("\n".join(["image,label", *rows]), encoding="utf-8")
+    assert "--allow-outside" in SCREENS["init"]
+    words = ["init", "--path", "tables/told.csv", "--name", tiny["vit"], "--images", "6"]
+    assert main(words) == 2
+    assert capsys.readouterr().err.endswith("Take it out if you do not know the file; else give --allow-outside.\n")
+    assert main([*words, "--allow-outside"]) == 0
+    assert "10 images of train, 1 image of validation, 1 image of test" in capsys.readouterr().out
+    assert yaml.safe_load(Path("told.yaml").read_text(encoding="utf-8"))["data"]["allow_outside"] is True
 
 
 def test_nothing_is_written_over_without_being_asked(my_images: Path, tiny: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -74,3 +75,13 @@ def test_dcsss_table_reads_kinds_off_folders_and_joins_descriptions(tmp_path: Pa
     }
     assert len({row["split"] for row in ghouls}) == 1
     assert next(row for row in rows if row["name"] == "dagger")["description"] == ""
+
+
+@pytest.mark.parametrize("script", [str(file.relative_to(ROOT / "recipes")) for file in sorted((ROOT / "recipes").rglob("table.py"))])
+def test_without_its_folders_a_script_says_in_one_line_how_it_is_called(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        table_of(script, Path())
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert told.startswith(f"usage: python {ROOT / 'recipes' / script} ")
+    assert told.count("\n") == 1

@@ -14,14 +14,13 @@ from cliptune.data.texts.descriptions import read_descriptions
 from cliptune.errors import ConfigError, DataError
 from cliptune.launch import resolved
 from cliptune.main import main
-from cliptune.shipped import OVERLAYS, here_or_shipped, shipped_config, shipped_recipe, shipped_recipes
+from cliptune.shipped import OVERLAYS, data_source, here_or_shipped, laid_over, shipped_config, shipped_recipe, shipped_recipes
 
 ROOT = Path(__file__).parents[1]
 RECIPES = [str(file.relative_to(ROOT / "recipes").with_suffix("")) for file in sorted((ROOT / "recipes").rglob("*.yaml"))]
 WHOLE = [name for name in RECIPES if Path(name).name not in OVERLAYS]
 SETS = sorted({str(Path(name).parent) for name in WHOLE if not name.startswith("your-own")})
 CARDS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "recipes").rglob("README.md"))
-PICTURES = {file.name for file in (ROOT / "recipes" / "medical").glob("*.png")}  # that its card shows
 SHARED = ROOT.parent / "shared" / "data"
 
 
@@ -115,6 +114,59 @@ def test_a_recipe_that_is_not_there_is_one_line() -> None:
         read_descriptions("recipes/nothing.json", ["a"])
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("medical", "config medical is a domain, not a recipe. Its recipes: bccd/flyp, bccd/full, "),
+        ("games/dcss_tiles", "config games/dcss_tiles is a data set, not a recipe. Its recipes: dcss_tiles/descriptions, "),
+        ("your-own", "config your-own is a data set, not a recipe. Its recipes: your-own/folder, your-own/table."),
+        (
+            "bccd/described",
+            "config bccd/described is an overlay, which changes a recipe and is none. "
+            "Give one before it: --config recipes/medical/bccd/lora --config recipes/medical/bccd/described",
+        ),
+    ],
+)
+def test_what_is_no_recipe_says_what_it_is(name: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        config(name)
+    assert str(error.value).startswith(told)
+    assert "/offline" not in str(error.value)
+
+
+def test_every_overlay_names_what_it_is_laid_over() -> None:
+    for name in RECIPES:
+        below = laid_over(ROOT / "recipes" / f"{name}.yaml")
+        assert bool(below) == (name not in WHOLE)
+        assert not below or below.endswith(f" --config recipes/{name}")
+
+
+def test_data_that_is_not_there_is_told_with_where_it_is_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "deep" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert main(["recipes", "copy", "bccd", "bccd"]) == 0
+    lost = f"DataError: data path bccd/table.csv: there is no table.csv in {here / 'bccd'}."  # and no "Did you mean table.py?"
+    unshipped = f"there is no shared in {tmp_path / 'deep'}. This data does not come with cliptune: name data of your own"
+    for names, expected in (
+        (["bccd/lora"], f"{lost} It is made by table.py: see the card, cliptune recipes show bccd.\n"),
+        (["bccd/lora.yaml"], f"{lost} It is made by bccd/table.py: see bccd/README.md.\n"),
+        (["bccd/lora", "bccd/offline"], f"DataError: data path ../shared/data/bccd_cells/data.parquet: {unshipped}"),
+    ):
+        capsys.readouterr()
+        words = [word for name in names for word in ("--config", name)]
+        assert main(["fit", *words, "--model.backbone.name", "nano", "--model.backbone.pretrained", "random"]) == 2
+        assert capsys.readouterr().err.startswith(expected)
+    for path, told in (
+        ("covid-chestxray-dataset/images/metadata.csv", "It is to be fetched: see the card, cliptune recipes show covid_cxr."),
+        ("elsewhere.csv", ""),
+    ):
+        assert data_source(path, ["fit", "--config", "covid_cxr/lora"]) == told
+
+
 def test_recipes_and_configs_travel_in_the_wheel() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
     assert build["wheel"]["force-include"] == {"configs": "cliptune/configs", "recipes": "cliptune/recipes"}
@@ -155,6 +207,20 @@ def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
     for name in ("medical", "ham10000", "recipes/medical/"):
         assert "No diagnostic device" in said(capsys, "show", name)
     assert "Your own images" in said(capsys, "show", "your-own")
+    assert "emoji_styles: The same things drawn in many styles: train on some styles, test on others (PACS; offline, emoji)\n" in listed
+    assert "one folder for each class. Your own table of images with captions" in listed
+
+
+def test_of_a_data_set_its_own_section_is_shown_without_pictures_and_comments(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "show", "ham10000")
+    assert told.startswith("# Medical images\n\n**No diagnostic device.**")
+    assert re.findall(r"(?m)^## .*", told) == ["## `ham10000`: dermoscopy"]
+    assert told.endswith("The whole card: cliptune recipes show medical\n")
+    whole = said(capsys, "show", "medical")
+    assert len(re.findall(r"(?m)^## .*", whole)) == 3
+    for text in (told, whole):
+        assert "| `lora` | 3 |" in text
+        assert not re.search(r"<!--|!\[|\n\n\n", text)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +229,7 @@ def test_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> Non
         (["show", "hamm10000"], "ConfigError: recipes: there is no recipe, data set or domain hamm10000. Did you mean ham10000"),
         (["show", "ham"], "ConfigError: recipes: there is no recipe, data set or domain ham. Did you mean ham10000, ham10000/described, "),
         (["show", "lora"], "ConfigError: recipes: there is no recipe, data set or domain lora. Did you mean emoji_styles/lora, "),
+        (["show", "ham10000", "b"], "ConfigError: recipes show does not know what b is for. It takes NAME and nothing more."),
         (["show"], "ConfigError: recipes show lacks NAME. See cliptune recipes show --help"),
         (["lst"], "ConfigError: there is no command recipes lst. Did you mean list?"),
     ],
@@ -176,9 +243,11 @@ def test_a_data_set_is_copied_with_its_card_and_refers_to_the_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "next:  cliptune fit --config mine/lora.yaml" in said(capsys, "copy", "bccd", "mine")
+    out = said(capsys, "copy", "bccd", "mine")
+    assert "first: python mine/table.py, which makes the table that is read: mine/README.md says how\n" in out
+    assert "next:  cliptune fit --config mine/lora.yaml" in out
     assert {file.name for file in Path("mine").iterdir()} == {
-        *(file.name for file in (ROOT / "recipes/medical/bccd").iterdir() if file.is_file()), "README.md", *PICTURES
+        *(file.name for file in (ROOT / "recipes/medical/bccd").iterdir() if file.is_file()), "README.md", "bccd.png"
     }  # fmt: skip
     assert "No diagnostic device" in Path("mine/README.md").read_text(encoding="utf-8")
     assert "--config mine/lora.yaml --config mine/offline.yaml" in Path("mine/lora.yaml").read_text(encoding="utf-8")
@@ -195,32 +264,33 @@ def test_one_recipe_goes_into_a_folder_named_after_its_data(
     monkeypatch.chdir(tmp_path)
     Path("README.md").write_text("my project", encoding="utf-8")
     out = said(capsys, "copy", "ham10000/lora")
-    assert f"{3 + len(PICTURES)} files in ham10000/; another folder: cliptune recipes copy ham10000/lora FOLDER" in out
-    assert "next:  cliptune fit --config ham10000/lora.yaml" in out
-    assert {file.name for file in tmp_path.iterdir()} == {"README.md", "ham10000"}
-    assert {file.name for file in Path("ham10000").iterdir()} == {"lora.yaml", "README.md", "table.py", *PICTURES}
-    card = Path("ham10000/README.md").read_text(encoding="utf-8")
-    assert "python ham10000/table.py ham10000/" in card
-    assert "--config ham10000/lora.yaml --config ham10000/offline --seeds" in card  # the overlay is the shipped one
+    assert "4 files in my_ham10000/; another folder: cliptune recipes copy ham10000/lora FOLDER" in out
+    assert "next:  cliptune fit --config my_ham10000/lora.yaml" in out
+    assert {file.name for file in tmp_path.iterdir()} == {"README.md", "my_ham10000"}  # the data's folder is ham10000
+    assert {file.name for file in Path("my_ham10000").iterdir()} == {"lora.yaml", "README.md", "table.py", "ham10000.png"}
+    card = Path("my_ham10000/README.md").read_text(encoding="utf-8")
+    assert "python my_ham10000/table.py ham10000/" in card
+    assert "--config my_ham10000/lora.yaml --config ham10000/offline --seeds" in card  # the overlay is the shipped one
 
 
 def test_a_domain_is_copied_with_its_own_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     said(capsys, "copy", "games")
-    assert Path("games/dcss_tiles/offline.yaml").is_file()
-    assert Path("games/README.md").read_text(encoding="utf-8").startswith("# Games\n")
-    assert config("games/dcss_tiles/lora.yaml", "games/dcss_tiles/offline.yaml")["model"]["backbone"]["background"] == "#767676"
+    assert Path("my_games/dcss_tiles/offline.yaml").is_file()
+    assert Path("my_games/README.md").read_text(encoding="utf-8").startswith("# Games\n")
+    assert config("my_games/dcss_tiles/lora.yaml", "my_games/dcss_tiles/offline.yaml")["model"]["backbone"]["background"] == "#767676"
     said(capsys, "copy", "medical", "clinic")
     card = Path("clinic/README.md").read_text(encoding="utf-8")
     assert "No diagnostic device" in card
     assert "cliptune fit --config clinic/bccd/lora.yaml --config clinic/bccd/offline.yaml" in card
     assert "python clinic/bccd/table.py" in card
     said(capsys, "copy", "your-own")
-    own = Path("your-own/README.md").read_text(encoding="utf-8")
+    own = Path("mine/README.md").read_text(encoding="utf-8")
+    assert "what they rest on" not in own  # a page that is not copied
     assert own.startswith("# Your own images\n")
-    assert "cliptune fit --config your-own/folder.yaml" in own
+    assert "cliptune fit --config mine/folder.yaml" in own
     assert "recipes copy" not in own
-    assert "cliptune fit --config your-own/table.yaml" in Path("your-own/table.yaml").read_text(encoding="utf-8")
+    assert "cliptune fit --config mine/table.yaml" in Path("mine/table.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

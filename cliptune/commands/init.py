@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cliptune.call import call
-from cliptune.errors import ConfigError
+from cliptune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from cliptune.doctor.report import Report
@@ -27,12 +27,22 @@ def run(words: list[str]) -> None:
     logging.getLogger("cliptune").setLevel(logging.WARNING)  # what the data notes is told once, with the rest
     from cliptune.launch import own_errors
 
-    with own_errors():
-        call("init", words, init)
+    try:
+        with own_errors():
+            call("init", words, init)
+    except DataError as error:  # of init, which takes no keys of a config
+        raise DataError(str(error).replace("set data.allow_outside: true", "give --allow-outside")) from None
 
 
 def init(
-    *, path: str = "", output: Path | None = None, name: str = BACKBONE, pretrained: str = "", images: int = 500, overwrite: bool = False
+    *,
+    path: str = "",
+    output: Path | None = None,
+    name: str = BACKBONE,
+    pretrained: str = "",
+    images: int = 500,
+    allow_outside: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Look at the data, and write a config with what is recommended for it.
 
@@ -42,6 +52,7 @@ def init(
         name: of the backbone; `nano` needs no network.
         pretrained: its weights; `openai` for the usual backbone.
         images: that zero-shot is measured on, at most.
+        allow_outside: let image paths of a table lead out of its folder.
         overwrite: write over a config that is there.
 
     Raises:
@@ -65,12 +76,12 @@ def init(
     with tempfile.TemporaryDirectory() as folder:
         if not Path(path).expanduser().exists():
             open_source(path)  # a mistyped path is said before weights are fetched
-        begun = Path(folder) / f"{_stem(path)}.yaml"
-        begun.write_text(yaml.safe_dump(_begun(path, backbone)), encoding="utf-8")
+        config, begun = _begun(path, backbone, allow_outside), Path(folder) / f"{_stem(path)}.yaml"
+        begun.write_text(yaml.safe_dump(config), encoding="utf-8")
         report, _ = examine(["--config", str(begun)], images)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(written(report, _begun(path, backbone), file), encoding="utf-8")
+        file.write_text(written(report, config, file), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"init cannot write {file}: {error.strerror or error}. Give another --output.") from None
     for line in seen(report):
@@ -108,30 +119,36 @@ def written(report: "Report", begun: dict[str, Any], file: Path) -> str:
 def seen(report: "Report") -> list[str]:
     """What the data is, in a few lines."""
     found, zero = report.findings, report.zero
-    lines = [", ".join(f"{split.rows:,} images of {name}" for name, split in found.splits.items())]
+    lines = [", ".join(f"{_counted(split.rows, 'image')} of {name}" for name, split in found.splits.items())]
     names = found.classes.names
     if names:
         more = f", ... {len(names):,} in all" if len(names) > SHOWN else ""
         lines.append(f"{len(names):,} classes: {', '.join(names[:SHOWN])}{more}")
     if found.captions.source == "captions" and found.captions.count:
-        lines.append(f"{found.captions.count:,} captions")
+        lines.append(_counted(found.captions.count, "caption"))
     lines += found.notes
     test = found.splits["test"].rows if "test" in found.splits else 0
     if 0 < test < FEW:
-        lines.append(f"only {test:,} images of test: a share of them is known to some ±{100 / test**0.5:.0f} points, and decides little")
+        sure = f"known to some ±{100 / test**0.5:.0f} points"
+        lines.append(f"only {_counted(test, 'image')} of test: a share of them is {sure}, and decides little")
     if zero.classes is not None and zero.classes.classes:
-        lines.append(
-            f"zero-shot {zero.backbone}: top-1 {zero.classes.top1:.3f} on {zero.images:,} images; guessing {zero.classes.chance:.3f}"
-        )
+        told = f"top-1 {zero.classes.top1:.3f} on {_counted(zero.images, 'image')}"
+        lines.append(f"zero-shot {zero.backbone}: {told}; guessing {zero.classes.chance:.3f}")
     if zero.retrieval is not None and "recall@10_text_to_image" in zero.retrieval.recall:
-        recall = zero.retrieval.recall["recall@10_text_to_image"]
-        lines.append(f"zero-shot {zero.backbone}: text to image R@10 {recall:.3f} among {zero.retrieval.images:,} images")
+        recall, among = zero.retrieval.recall["recall@10_text_to_image"], zero.retrieval.images
+        told = f"text to image R@10 {recall:.3f} among {_counted(among, 'image')}"
+        lines.append(f"zero-shot {zero.backbone}: {told}; guessing {min(10 / max(among, 1), 1):.3f}")
     return lines
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 COMMENTS = {
     "seed_everything": "of everything that is random; --seeds [1,2,3] tells the spread",
     "  backbone": "what is pretrained; `nano` to try it without network",
+    "  allow_outside": "image paths lead out of the table's folder, as --allow-outside says that they may",
     "  path": "a folder, a table, a hub id, or a list of these",
     "  templates": "texts around a class name: say what your images are",
     "trainer": "more where validation still rises",
@@ -152,7 +169,7 @@ def _short(value: Any) -> Any:
     return class_of(value) if named and not arguments_of(value) else value
 
 
-def _begun(path: str, backbone: dict[str, Any]) -> dict[str, Any]:
+def _begun(path: str, backbone: dict[str, Any], allow_outside: bool) -> dict[str, Any]:
     """The config before anybody has looked."""
     return {
         "seed_everything": 1,
@@ -162,7 +179,7 @@ def _begun(path: str, backbone: dict[str, Any]) -> dict[str, Any]:
             "objective": "Contrastive",
             "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-5, "weight_decay": 0.1}},
         },
-        "data": {"path": path, "templates": ["a photo of a {}."], "batch_size": 8},
+        "data": {"path": path, "templates": ["a photo of a {}."], "batch_size": 8, **({"allow_outside": True} if allow_outside else {})},
         "trainer": {"max_epochs": EPOCHS},
     }
 

@@ -9,15 +9,10 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from cliptune.shipped import OVERLAYS
+from cliptune.commands.recipe_cards import CARD, card_of, pictures_of
+from cliptune.shipped import OVERLAYS, TABLE
 
-CARD = "README.md"
-PICTURE = r"!\[[^\]]*\]\(([^)]+)\)"
-
-
-def card_of(folder: Path) -> Path:
-    """The card that tells of a data set or domain: its own, else that of the folder above."""
-    return next(place / CARD for place in (folder, folder.parent) if (place / CARD).is_file())
+ASIDE = r" \(\[[^\]]*\]\((?!\w+:)([^)]+)\)\)"  # a link alone in brackets
 
 
 def usual(names: list[str]) -> str:
@@ -26,7 +21,7 @@ def usual(names: list[str]) -> str:
 
 
 def places(source: Path, single: Path | None, target: Path) -> dict[Path, Path]:
-    """Where the files go, with the card and the pictures in it.
+    """Where the files go, with the card and the pictures that it has of them.
 
     Args:
         source: the folder of the data set or domain.
@@ -39,7 +34,7 @@ def places(source: Path, single: Path | None, target: Path) -> dict[Path, Path]:
         files = [single, *(file for file in files if file.suffix not in (".yaml", ".md") and file.name in text)]
     card = card_of(source)
     found = {file: target / file.relative_to(source) for file in files} | {card: target / CARD}
-    for link in re.findall(PICTURE, card.read_text(encoding="utf-8")):
+    for link in pictures_of(source):
         if (card.parent / link).is_file():
             found[card.parent / link] = target / link
     return found
@@ -47,13 +42,26 @@ def places(source: Path, single: Path | None, target: Path) -> dict[Path, Path]:
 
 def command(found: Mapping[Path, Path]) -> str:
     """The command that runs a copy; an overlay's over the shipped recipe."""
-    configs = {file: place for file, place in found.items() if file.suffix == ".yaml"}
-    recipes = {file.stem: place for file, place in configs.items() if file.stem not in OVERLAYS}
-    if recipes:
-        return f"cliptune fit --config {_word(recipes[usual(list(recipes))])}"
-    file, place = next(iter(configs.items()))
+    recipe = _recipe(found)
+    if recipe is not None:
+        return f"cliptune fit --config {_word(found[recipe])}"
+    file, place = next((file, place) for file, place in found.items() if file.suffix == ".yaml")
     below = usual([other.stem for other in sorted(file.parent.glob("*.yaml")) if other.stem not in OVERLAYS])
     return f"cliptune fit --config {file.parent.name}/{below} --config {_word(place)}"
+
+
+def made_first(found: Mapping[Path, Path]) -> str:
+    """What must be run before that command, where a script makes the recipe's table; else nothing."""
+    recipe = _recipe(found)
+    script = found.get(recipe.with_name(TABLE)) if recipe is not None else None
+    card = next((place for place in found.values() if place.name == CARD), None)
+    return f"python {_word(script)}, which makes the table that is read: {card} says how" if script is not None else ""
+
+
+def _recipe(found: Mapping[Path, Path]) -> Path | None:
+    """The recipe of a copy that is run first; None of an overlay."""
+    recipes = {file.stem: file for file in found if file.suffix == ".yaml" and file.stem not in OVERLAYS}
+    return recipes[usual(list(recipes))] if recipes else None
 
 
 def moved(file: Path, found: Mapping[Path, Path], home: Path) -> str:
@@ -73,6 +81,7 @@ def moved(file: Path, found: Mapping[Path, Path], home: Path) -> str:
     if file.suffix == ".md":
         title, _, rest = text.partition("\n")
         text = f"{title}\n\nThis is a copy, to be changed: `{command(found)}` runs it. Names without `.yaml` are shipped recipes.\n{rest}"
+        text = re.sub(ASIDE, lambda link: link[0] if _copied(link[1], file, found) else "", text)
         text = re.sub(r"(!?)\[([^\]]*)\]\((?!\w+:)([^)]+)\)", lambda link: _link(link, file, found), text)
     return text
 
@@ -101,10 +110,15 @@ def _without_copying(text: str, found: Mapping[Path, Path]) -> str:
 def _link(link: re.Match[str], card: Path, found: Mapping[Path, Path]) -> str:
     """A link of a card where the copy has what it leads to; else its words, and nothing of a picture."""
     mark, words, place = link.groups()
-    for file, copy in found.items():
-        if file.resolve() == (card.parent / place).resolve():
-            return f"{mark}[{words}]({_from(found[card].parent, copy)})"
+    copy = _copied(place, card, found)
+    if copy is not None:
+        return f"{mark}[{words}]({_from(found[card].parent, copy)})"
     return "" if mark else str(words)
+
+
+def _copied(place: str, card: Path, found: Mapping[Path, Path]) -> Path | None:
+    """The copy of what a link of a card leads to, where there is one."""
+    return next((copy for file, copy in found.items() if file.resolve() == (card.parent / place).resolve()), None)
 
 
 def _from(folder: Path, file: Path) -> str:

@@ -1,12 +1,15 @@
 """`cliptune recipes`: the templates that people start from, listed, shown and copied, from a checkout or the installed wheel."""
 
+import re
 import shutil
+from itertools import takewhile
 from pathlib import Path
 
 from cliptune.call import choose
-from cliptune.commands.recipe_copy import card_of, command, moved, places, usual
+from cliptune.commands.recipe_cards import card_of, shown, told_of
+from cliptune.commands.recipe_copy import command, made_first, moved, places, usual
 from cliptune.errors import ConfigError, did_you_mean
-from cliptune.shipped import OVERLAYS, shipped_folder, shipped_recipe, shipped_recipes
+from cliptune.shipped import OVERLAYS, recipe_folder, recipe_folders, shipped_folder, shipped_recipe, shipped_recipes
 
 OWN = "your-own"
 SHOWN = 6  # names that hold what was asked for
@@ -27,7 +30,9 @@ def recipes_list() -> None:
             domain = before
             print(f"{domain}")
         plain = [name for name in names if name not in OVERLAYS]
-        print(f"  {folder if own else folder + '/'}: {about(_home() / folder / f'{usual(plain)}.yaml')}")
+        kinds = plain if folder == OWN else [usual(plain)]
+        told = ". ".join(about(_home() / folder / f"{name}.yaml") for name in kinds)
+        print(f"  {folder if own else folder + '/'}: {told}")
         print(f"    {', '.join(plain)}" + "".join(f"; + {name}" for name in names if name in OVERLAYS))
     print("\nnext:  cliptune recipes show medical          what the data is, its licence, what was measured")
     print("       cliptune fit --config ham10000/lora    with the network; + --config ham10000/offline without, on ../shared/data")
@@ -35,7 +40,7 @@ def recipes_list() -> None:
 
 
 def recipes_show(name: str) -> None:
-    """Print a recipe, or the card of a domain or data set.
+    """Print a recipe, or what the card says of a domain or data set.
 
     Args:
         name: of a recipe (`ham10000/lora`), a data set (`ham10000`) or a domain (`medical`).
@@ -44,9 +49,13 @@ def recipes_show(name: str) -> None:
         ConfigError: there is none.
     """
     file = shipped_recipe(name)
-    if file is None:
-        file = card_of(_folder(name))
-    print(file.read_text(encoding="utf-8").rstrip())
+    if file is not None:
+        print(file.read_text(encoding="utf-8").rstrip())
+        return
+    folder = _folder(name)
+    print(shown(told_of(folder)))
+    if (domain := card_of(folder).parent) != folder:
+        print(f"\nThe whole card: cliptune recipes show {domain.name}")
 
 
 def recipes_copy(name: str, folder: str = "") -> None:
@@ -54,14 +63,14 @@ def recipes_copy(name: str, folder: str = "") -> None:
 
     Args:
         name: as `recipes show` takes it.
-        folder: where to; one here that is named after the data set or domain where not given.
+        folder: where to; where not given, one here named after the data set or domain, but for data, whose folder has its plain name.
 
     Raises:
         ConfigError: there is no such recipe, or a file is there already.
     """
     single = shipped_recipe(name)
     source = single.parent if single is not None else _folder(name)
-    target = Path(folder or source.name)
+    target = Path(folder or ("mine" if source.name == OWN else f"my_{source.name}"))
     found = places(source, single, target)
     there = next((place for place in found.values() if place.exists()), None)
     if there is not None:
@@ -77,13 +86,15 @@ def recipes_copy(name: str, folder: str = "") -> None:
             raise ConfigError(f"recipes copy cannot write {place}: {error.strerror or error}. Give another folder.") from None
         print(place)
     print(f"\n{len(found)} files in {target}/" + ("" if folder else f"; another folder: cliptune recipes copy {name} FOLDER"))
+    if script := made_first(found):
+        print(f"first: {script}")
     print(f"next:  {command(found)}")
 
 
 def about(file: Path) -> str:
-    """What a recipe's first line says that it is of, without the method."""
-    first = file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-    return first.partition(": ")[0].rstrip(".:")
+    """What a recipe's head says that it is of, without the method, which stands behind the last colon."""
+    lines = takewhile(lambda line: re.match(r"# \S", line), file.read_text(encoding="utf-8").splitlines())
+    return " ".join(line.removeprefix("# ") for line in lines).rpartition(": ")[0]
 
 
 def _home() -> Path:
@@ -94,19 +105,18 @@ def _home() -> Path:
 
 
 def _folders() -> list[str]:
-    """The folders that hold recipes, your own last."""
-    folders = dict.fromkeys(name.rpartition("/")[0] for name in shipped_recipes())
+    """The data sets' folders, your own last."""
+    folders = [folder for folder in recipe_folders() if "/" in folder or folder == OWN]
     return sorted(folders, key=lambda folder: (folder == OWN, folder))
 
 
 def _folder(name: str) -> Path:
     """The folder of a data set or domain."""
-    home, plain = _home(), name.removeprefix("recipes/").strip("/")
-    known = dict.fromkeys([*_folders(), *(folder.partition("/")[0] for folder in _folders())])
-    found = [folder for folder in known if f"/{folder}".endswith(f"/{plain}")] if plain else []
-    if len(found) != 1:
-        raise ConfigError(f"recipes: there is no recipe, data set or domain {name}. {_meant(plain, list(known))}")
-    return home / found[0]
+    home, found = _home(), recipe_folder(name)
+    if found is None:
+        plain = name.removeprefix("recipes/").strip("/")
+        raise ConfigError(f"recipes: there is no recipe, data set or domain {name}. {_meant(plain, recipe_folders())}")
+    return home / found
 
 
 def _meant(word: str, folders: list[str]) -> str:

@@ -238,4 +238,5 @@ def hold_out(
             **named,
             **held,
         }, f"no {' and no '.join(missing)} split: {', '.join(listed)} as listed, else held out of train, the same for every seed"
-    return {**named, **held}, f"no {' and no '.join(missing)} split: {size} images of train held out for each, the same for every seed"
+    images_each = "1 image" if size == 1 else f"{size} images"
+    return {**named, **held}, f"no {' and no '.join(missing)} split: {images_each} of train held out for each, the same for every seed"

@@ -57,4 +57,7 @@ def main(source: Path, texts: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    if len(sys.argv) not in (2, 3):
+        print(f"usage: python {sys.argv[0]} TILES [DESCRIPTIONS], of clones of crawl/tiles and crawl/crawl", file=sys.stderr)
+        sys.exit(2)
+    main(*map(Path, sys.argv[1:]))

@@ -52,4 +52,7 @@ def main(source: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) != 3:
+        print(f"usage: python {sys.argv[0]} BCCD_Dataset FOLDER, a clone and the folder to make", file=sys.stderr)
+        sys.exit(2)
+    main(*map(Path, sys.argv[1:]))

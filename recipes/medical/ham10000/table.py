@@ -61,4 +61,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 2:
+        print(f"usage: python {sys.argv[0]} FOLDER, which holds HAM10000_metadata and the unpacked images", file=sys.stderr)
+        sys.exit(2)
+    main(*map(Path, sys.argv[1:]))
