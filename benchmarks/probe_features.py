@@ -30,13 +30,20 @@ SAME = 1e-3  # relative: by so much our objective may be above scikit-learn's; b
 Labelled = tuple[Tensor, Tensor]  # unit rows [N, D] and class numbers [N]
 
 
+def said(part: Labelled, start: Tensor, solution: Solution | None) -> Tensor:
+    """The logits of a solution, or of the start."""
+    logits = SCALE * part[0] @ (start if solution is None else start + solution.delta).T
+    return logits if solution is None or solution.bias is None else logits + solution.bias
+
+
 def accuracy(part: Labelled, start: Tensor, solution: Solution | None) -> float:
-    """Top-1 of a solution, or of the start."""
-    rows, labels = part
-    logits = SCALE * rows @ (start if solution is None else start + solution.delta).T
-    if solution is not None and solution.bias is not None:
-        logits = logits + solution.bias
-    return float((logits.argmax(dim=1) == labels).float().mean())
+    """Top-1."""
+    return float((said(part, start, solution).argmax(dim=1) == part[1]).float().mean())
+
+
+def loss(part: Labelled, start: Tensor, solution: Solution | None) -> float:
+    """Mean cross-entropy."""
+    return float(F.cross_entropy(said(part, start, solution), part[1]))
 
 
 def objective(part: Labelled, weights: np.ndarray, bias: np.ndarray | float, strength: float) -> float:
@@ -58,7 +65,9 @@ def measure(shots: int, parts: dict[str, Labelled], classes: int, with_bias: boo
     train = parts[f"shot{shots}"]
     start, targets = torch.zeros(classes, train[0].shape[1]), CrossEntropy().targets(train[1], classes)
     began = perf_counter()
-    best, choice = Problem(train[0], targets, start, SCALE, with_bias).search(partial(accuracy, parts["val"], start))
+    best, choice = Problem(train[0], targets, start, SCALE, with_bias).search(
+        partial(accuracy, parts["val"], start), partial(loss, parts["val"], start), len(parts["val"][1])
+    )
     taken = perf_counter() - began
     if best is None:
         raise SystemExit(f"{shots} shots: no strength is better than nothing on validation. Are the labels those of these features?")

@@ -17,6 +17,8 @@ from cliptune.similarity import exact
 ITERATIONS = 1000  # Radford et al. 2021, appendix A.3
 COARSE = (1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6)  # ibid.: of lambda; here of C = 1 / lambda, which is the same set
 PER_DECADE = 8  # ibid.: the resolution at which the search ends
+USUAL = 10.0  # C that few-shot probes on rows of unit length want, within a decade or so (docs/benchmarks_parts.md, a linear probe)
+AWAY = 9.0  # nats that no step away from the start is less likely beforehand: as three decades from the usual C
 TRUST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 TOLERANCE = 1e-5  # of the greatest entry of the gradient, in the measure in which the mean loss bends about as 1: float32 tells no less
 ROUGH = 1e-3  # likewise, to tell strengths apart
@@ -87,10 +89,7 @@ class Problem:
             return self._solution(self._minimum(strength, self._change(guess), tolerance))
 
     def search(
-        self,
-        accuracy: Callable[[Solution | None], float],
-        loss: Callable[[Solution | None], float] = lambda solution: 0.0,
-        images: float | None = None,
+        self, accuracy: Callable[[Solution | None], float], loss: Callable[[Solution | None], float], images: float
     ) -> tuple[Solution | None, Choice]:
         """As `sweep`, by rough minima, of which the best is made a fine one unless it loses by that."""
         best, choice = sweep(partial(self.solve, tolerance=ROUGH), accuracy, loss, images)
@@ -160,39 +159,40 @@ def _principal(rows: Tensor) -> tuple[Tensor, Tensor]:
 def sweep(
     fit: Callable[[float, Solution | None], Solution],
     accuracy: Callable[[Solution | None], float],
-    loss: Callable[[Solution | None], float] = lambda solution: 0.0,
-    images: float | None = None,
+    loss: Callable[[Solution | None], float],
+    images: float,
 ) -> tuple[Solution | None, Choice]:
     """Choose the strength on validation, by CLIP's search: a coarse grid, then half the interval around the best, to 8 steps a decade.
 
-    A dozen images of validation tell few strengths apart by accuracy. So of those that are within one standard error of the best, and not
-    below the start, the one with the lowest loss is taken, and of equals the strongest pull. No step away from the start is a candidate
-    too, so that the choice is never below the start on validation.
+    The best is the most probable one: by the likelihood of validation's labels, and beforehand by how usual the strength is, a normal
+    distribution of log10 C around `USUAL`, of a nat for each squared decade. A dozen images tell few strengths apart, and the usual one
+    is taken; hundreds say which it is. No step away from the start is a candidate too, and what is more than one standard error less
+    accurate than the start is none.
 
     Args:
         fit: from C, and a solution to begin from, to the minimum.
         accuracy: of a solution, on validation; of None, that of the start.
-        loss: likewise; less is better.
-        images: that the accuracy is of, or of how many of equal weight it tells as much; where it is not given, only equals are told apart
-            by their loss.
+        loss: likewise, mean cross-entropy.
+        images: that both are of, or of how many of equal weight they tell as much.
 
     Returns:
         The solution, None for the start, and the choice.
     """
     found: dict[float, Solution] = {}
     tried: dict[float, float] = {0.0: accuracy(None)}
-    losses: dict[float, float] = {0.0: loss(None)}
+    costs: dict[float, float] = {0.0: images * loss(None) + AWAY}
+    least = tried[0.0] - _error(tried[0.0], images)
 
     def best_of(strengths: list[float]) -> float:
-        most = max(tried[strength] for strength in strengths)
-        least = most if images is None else max(most - _error(most, images), min(most, tried[0.0]))
-        return min((s for s in strengths if tried[s] >= least), key=lambda s: (losses[s], s))
+        allowed = [strength for strength in strengths if tried[strength] >= least]
+        return min(allowed or strengths, key=lambda strength: (costs[strength], strength))
 
     def attempt(strength: float) -> None:
         if strength not in tried:
             near = min(found, key=lambda known: abs(log10(known / strength)), default=None)
             found[strength] = fit(strength, None if near is None else found[near])
-            tried[strength], losses[strength] = accuracy(found[strength]), loss(found[strength])
+            tried[strength] = accuracy(found[strength])
+            costs[strength] = images * loss(found[strength]) + log10(strength / USUAL) ** 2
 
     for strength in COARSE:
         attempt(strength)

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from cliptune.backbone import Backbone
+from cliptune.logistic import USUAL
 from cliptune.methods.base import LabelledRows
 from cliptune.methods.linear_probe import LinearProbe
 from cliptune.objectives.cross_entropy import CrossEntropy
@@ -75,14 +76,13 @@ def test_classes_that_weigh_more_count_more_in_what_is_learned_and_in_what_is_ch
     assert float(right[held_out.labels == 1].float().mean()) == 0.0  # it learns not to say what counts nothing
 
 
-def test_validation_that_weighs_nothing_leaves_the_start(vit: Backbone) -> None:
+def test_validation_that_weighs_nothing_leaves_the_usual_strength(vit: Backbone) -> None:
     objective = CrossEntropy(class_weights=[1.0, 1.0, 0.0])
     objective.attach(vit)
     method, held_out = attached(vit, solver="lbfgs"), labelled(vit, 20, 2)
     method.solve(vit, objective, labelled(vit, 60, 1), LabelledRows(held_out.rows, torch.full_like(held_out.labels, 2)))
     assert method.found is not None
-    assert method.found.strength == 0.0
-    assert not method.delta.any()
+    assert method.found.strength == pytest.approx(USUAL, rel=0.2)
 
 
 def test_rows_of_another_clip_are_penalised_as_they_are(vit: Backbone) -> None:
@@ -159,7 +159,7 @@ def test_labels_that_are_not_known_count_nowhere(vit: Backbone) -> None:
         method.solve(vit, CrossEntropy(), *parts)
         found.append((method.found, method.delta.detach()))
     assert found[0][0] == found[1][0]
-    torch.testing.assert_close(found[0][1], found[1][1], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(found[0][1], found[1][1], atol=1e-3, rtol=1e-3)
 
 
 def test_what_was_chosen_is_in_the_log(vit: Backbone, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,4 +168,4 @@ def test_what_was_chosen_is_in_the_log(vit: Backbone, caplog: pytest.LogCaptureF
         method.solve(vit, CrossEntropy(), labelled(vit, 60, 1), labelled(vit, 60, 2))
     assert method.found is not None
     (line,) = caplog.messages
-    assert f"C = {method.found.strength:g} is best on validation, top-1 {method.found.accuracy:.4f}" in line
+    assert f"C = {method.found.strength:g} is chosen on validation, top-1 {method.found.accuracy:.4f}" in line

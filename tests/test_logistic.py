@@ -271,11 +271,18 @@ def test_caltech101_reaches_scikit_learns_top1(shots: int, wanted: float) -> Non
     rows = {name: (F.normalize(part["image"], dim=-1), part["label"]) for name, part in parts.items()}
     start = torch.zeros(100, 512)
 
-    def top1(solution: Solution | None, split: str = "val") -> float:
+    def logits(solution: Solution | None, split: str = "val") -> Tensor:
         if solution is None or solution.bias is None:
-            return 0.0
-        return ((100 * rows[split][0] @ solution.delta.T + solution.bias).argmax(dim=1) == rows[split][1]).float().mean().item()
+            return torch.zeros(len(rows[split][0]), 100)
+        return 100 * rows[split][0] @ solution.delta.T + solution.bias
 
-    best, choice = Problem(rows[f"shot{shots}"][0], told(rows[f"shot{shots}"][1], 100), start, 100.0, True).search(top1)
+    def top1(solution: Solution | None, split: str = "val") -> float:
+        return (logits(solution, split).argmax(dim=1) == rows[split][1]).float().mean().item()
+
+    def loss(solution: Solution | None) -> float:
+        return F.cross_entropy(logits(solution), rows["val"][1]).item()
+
+    problem = Problem(rows[f"shot{shots}"][0], told(rows[f"shot{shots}"][1], 100), start, 100.0, True)
+    best, choice = problem.search(top1, loss, len(rows["val"][1]))
     assert top1(best) == choice.accuracy
     assert top1(best, "test") >= wanted

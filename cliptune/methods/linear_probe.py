@@ -33,7 +33,8 @@ class LinearProbe(Method):
     Args:
         start: `text` starts from the class texts' rows, which is zero-shot; `zero` from nothing, as plain logistic regression.
         solver: `sgd` learns step by step, by the optimizer; `lbfgs` solves the L2 problem on all rows at once, with the L2 strength
-            chosen on validation as in CLIP's paper (Radford et al. 2021, appendix A.3); the optimizer and its keys are not used.
+            chosen on validation by the search of CLIP's paper (Radford et al. 2021, appendix A.3), there by accuracy, here by likelihood
+            and how usual the strength is (`logistic.sweep`); the optimizer and its keys are not used.
         normalize: make the learned rows unit rows.
         bias: learn a bias for each class.
         lr_factor: factor on the optimizer's learning rate, which is that of full fine-tuning: 100 makes 1e-3 of 1e-5.
@@ -183,7 +184,7 @@ class LinearProbe(Method):
         drawn = f"; drawn towards {trust:g} of the class texts' rows" if trust is not None and trust < 1 and best is not None else ""
         what = "top-1" if objective.weights is None else "top-1 by weight"
         log.info(
-            f"linear probe: of {len(self.found.tried)} L2 strengths C = {self.found.strength:g} is best on validation, "
+            f"linear probe: of {len(self.found.tried)} L2 strengths C = {self.found.strength:g} is chosen on validation, "
             f"{what} {self.found.accuracy:.4f} ({self.found.tried[0.0]:.4f} at the start){drawn}"
         )
         if self.bias is not None:
