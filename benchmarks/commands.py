@@ -26,6 +26,7 @@ COMMANDS = {  # by the file in results/ that it writes
     "attention_forms": "python benchmarks/attention_forms.py --pairs 5",
     "probe_job": "python benchmarks/probe_job.py --images 2000 --threads 1",
     "probe_penalty": "python benchmarks/probe_penalty.py",
+    "selection": "python benchmarks/selection.py",
     "probe_features": "python benchmarks/probe_features.py",
     "pooled_block": "python benchmarks/pooled_block.py --pairs 8",
     "loss_blocks": "python benchmarks/loss_blocks.py",

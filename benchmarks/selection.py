@@ -1,8 +1,7 @@
 """Which evaluation of a run should be kept: rules that see validation alone, and what the test split says of them.
 
-`python benchmarks/selection.py run` trains few-shot runs by `cliptune sweep` with the test split as a guard, so that it is scored at each
-evaluation and has no say; `fill` reads their metrics.csv and writes what each rule would have kept to results/selection.json. The seeds
-are none of those that other results are of.
+Few-shot runs by `cliptune sweep` with the test split as a guard, so that it is scored at each evaluation and has no say; then their
+metrics.csv says what each rule would have kept. The seeds are none of those that other results are of. The same command goes on.
 """
 
 import argparse
@@ -13,18 +12,17 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
-from measure import RESULTS, machine, versions
+from measure import RESULTS, circumstances, skip_without
 from sets import config
 
 Run = dict[str, Any]
-SETS = "bccd", "wikiart7", "dcss_tiles", "emoji_styles"
+SETS = "bccd", "wikiart7", "dcss_tiles"
 METHODS, SHOTS, SEEDS = "full,lora,prompt_tuning", "1,4", "11,12"
 EPOCHS, EVERY, IMAGES = 20, 2, 300
 
@@ -111,22 +109,20 @@ def fill(root: Path) -> None:
     """Write what has ended."""
     folders = [(name, folder) for name in SETS for folder in sorted((root / name / "cells").glob("*"))]
     runs = [run for name, folder in folders if (run := read(folder, name)) is not None]
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    whole = {"date": now, "machine": machine(), "versions": versions(), "table": table(runs), "runs": runs}
+    whole = {**circumstances(), "table": table(runs), "runs": runs}
     (RESULTS / "selection.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(whole["table"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=("run", "fill"))
     parser.add_argument("--root", type=Path, default=Path("runs/selection"))
     given = parser.parse_args()
+    skip_without(*(Path(config(name)["data"]["path"]) for name in SETS))
     given.root.mkdir(parents=True, exist_ok=True)
-    if given.command == "fill":
-        fill(given.root)
-    else:
-        sys.exit(max(run(name, given.root) for name in SETS))
+    failed = [name for name in SETS if run(name, given.root)]
+    fill(given.root)
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 if __name__ == "__main__":
