@@ -40,7 +40,7 @@ def table(rows: list[Recipe], lacking: list[str]) -> str:
 
 def _lines(rows: list[Recipe], group: tuple[str, ...]) -> Iterable[str]:
     """A table: zero-shot, and a row for each recipe and for the share of it that fit chose."""
-    start, calibrated = rows[0], any(_known(one["calibration"], "adapted") for one in rows)
+    start, calibrated = rows[0], sum(bool(_known(one["calibration"], "adapted")) for one in rows) > 1
     heads = ["recipe", "seeds", *map(short, group), *(["ECE, calibrated"] if calibrated else [])]
     heads += [*(f"{guard} kept" for guard in start["guards"]), "CPU seconds", "MB"]
     yield f"| {' | '.join(heads)} |"
@@ -59,7 +59,7 @@ def _lines(rows: list[Recipe], group: tuple[str, ...]) -> Iterable[str]:
 def _row(name: str, seeds: str, known: list[Recipe], scores: list[str], kept: list[str], calibrated: bool) -> str:
     """A row of one recipe, or, of several, of the zero-shot that they share."""
     state = STATES[bool(seeds)]
-    interval = next((one["intervals"][state] for one in known if one["intervals"].get(state)), None)
+    interval = next((one["intervals"][state] for one in known if one["intervals"][state]), None)
     first = f"{scores[0]} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else scores[0]
     sure = next((found for one in known if (found := _known(one["calibration"], state))), NOTHING)
     cost = [f"{known[0]['cpu_seconds']:.0f}" if known[0]["cpu_seconds"] else NOTHING, f"{known[0]['peak_memory_mb']:,.0f}"]
@@ -134,6 +134,6 @@ def _held(one: Recipe, guard: str) -> float:
 def _low(one: Recipe) -> float:
     """The lower end of what the score may be: by the seeds, and by the test images, whichever is lower."""
     scores = next(iter(one["scores"].values()))["adapted"]
-    interval = one["intervals"].get("adapted")
+    interval = one["intervals"]["adapted"]
     ends = [mean(scores) - stdev(scores)] if len(scores) > 1 else []
     return float(min([*ends, *(interval[:1] if interval else []), mean(scores)]))
