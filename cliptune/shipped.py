@@ -112,7 +112,14 @@ def _card(file: Path) -> str:
     """How a recipe's card is read."""
     if _is_shipped(file):
         return f"the card, cliptune recipes show {file.parent.name}"
-    return next((str(folder / CARD) for folder in (file.parent, file.parent.parent) if (folder / CARD).is_file()), "")
+    card = card_of(file.parent)
+    return str(card) if card.is_file() else ""
+
+
+def card_of(folder: Path) -> Path:
+    """The card that tells of a data set or domain: its own, else that of the folder above."""
+    own = folder / CARD
+    return own if own.is_file() else folder.parent / CARD
 
 
 def _is_shipped(file: Path) -> bool:

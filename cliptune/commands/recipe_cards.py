@@ -3,14 +3,10 @@
 import re
 from pathlib import Path
 
-CARD = "README.md"
+from cliptune.shipped import card_of
+
 PICTURE = r"!\[[^\]]*\]\(([^)]+)\)"
 COMMENT = r"(?s)<!--.*?-->\n?"
-
-
-def card_of(folder: Path) -> Path:
-    """The card that tells of a data set or domain: its own, else that of the folder above."""
-    return next(place / CARD for place in (folder, folder.parent) if (place / CARD).is_file())
 
 
 def told_of(folder: Path) -> str:

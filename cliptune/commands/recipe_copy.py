@@ -9,8 +9,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from cliptune.commands.recipe_cards import CARD, card_of, pictures_of
-from cliptune.shipped import OVERLAYS, TABLE
+from cliptune.commands.recipe_cards import pictures_of
+from cliptune.shipped import CARD, OVERLAYS, TABLE, card_of
 
 ASIDE = r" \(\[[^\]]*\]\((?!\w+:)([^)]+)\)\)"  # a link alone in brackets
 

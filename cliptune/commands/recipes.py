@@ -6,10 +6,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from cliptune.call import choose
-from cliptune.commands.recipe_cards import card_of, shown, told_of
+from cliptune.commands.recipe_cards import shown, told_of
 from cliptune.commands.recipe_copy import command, made_first, moved, places, usual
 from cliptune.errors import ConfigError, did_you_mean
-from cliptune.shipped import OVERLAYS, recipe_folder, recipe_folders, shipped_folder, shipped_recipe, shipped_recipes
+from cliptune.shipped import OVERLAYS, card_of, recipe_folder, recipe_folders, shipped_folder, shipped_recipe, shipped_recipes
 
 OWN = "your-own"
 SHOWN = 6  # names that hold what was asked for

@@ -22,7 +22,7 @@ def by_group(group: Tensor, groups: int, weights: Tensor, of: Tensor | None = No
     factor = torch.ones(len(group)) if value is None else value
     if weights.shape[1] == 1:  # no resamples: laying out a matrix would take longer than the sums
         return weights.new_zeros(groups, 1).index_add_(0, group, weights[column] * factor.to(weights.dtype)[:, None])
-    from scipy import sparse  # a quarter of a second that training does not need
+    from scipy import sparse  # only resamples need it
 
     matrix = sparse.csr_matrix(
         (factor.to(weights.dtype).numpy(), (group.numpy(), column.numpy())), shape=(groups, len(weights))
