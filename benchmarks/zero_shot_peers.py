@@ -5,20 +5,30 @@ which writes an answer for each file, against transformers' pipeline on what `cl
 are compared. clip-benchmark multiplies in mixed precision where cliptune does by itself, the pipeline in float32 on a CPU. `cliptune test`
 does more than its peer: ten metrics with bootstrap intervals, and a run folder. transformers' processor crops one pixel further to a side
 than torchvision's where half a margin is rounded up, so that some of its answers differ.
+
+Beside the images beyond the first stands the rate at which each side's image tower multiplies meanwhile, all else that it does included,
+as a share of the rate of `torch.mm` in the same run.
 """
 
 import csv
 import json
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from time import perf_counter
 from typing import Any
 
+import open_clip
+import torch
+from adapter_sides import floating_rate, greatest_rate
 from measure import Line, Pairs, absent_of, report, skip_without
-from peer_jobs import SOURCE, TEMPLATE, Job, Side, options, write_data, write_weights
+from peer_jobs import NANO, SOURCE, TEMPLATE, Job, Side, options, write_data, write_weights
 from safetensors.torch import load_file
+
+from cliptune.backbone import Backbone
+from cliptune.devices import default_precision
 
 AGREE, AGREE_PIPELINE = (
     0.97,
@@ -87,8 +97,21 @@ def measure(case: str, sides: tuple[Side, Side], jobs: tuple[Job, Job], images: 
     named = f"{jobs[0].model}, {images:,} images: {case}"
     return [
         Line(f"{named}, whole processes", whole, images, at_least=GOAL, notes=notes),
-        Line(f"{named}, images beyond the first {FEW}", beyond, images - FEW, at_least=GOAL),
+        Line(f"{named}, images beyond the first {FEW}", beyond, images - FEW, at_least=GOAL, notes=shares(jobs[0], beyond, images - FEW)),
     ]
+
+
+@torch.inference_mode()
+def shares(job: Job, pairs: Pairs, images: int) -> dict[str, float]:
+    """The towers' floating-point rate over so many images, as shares of that of torch.mm in the precision that cliptune takes."""
+    ours = Backbone(job.model, "random") if job.model != "nano" else Backbone("nano")
+    theirs = open_clip.create_model(f"local-dir:{NANO}" if job.model == "nano" else job.model)
+    pixels = torch.zeros(1, 3, *theirs.visual.image_size)
+    torch.set_num_threads(job.threads)
+    greatest = greatest_rate(default_precision("auto") == "bf16-mixed")
+    sides = (("peer", theirs.eval(), pairs.a), ("cliptune", ours.eval(), pairs.b))
+    rates = {who: images * floating_rate(partial(model.encode_image, pixels), median(seconds)) for who, model, seconds in sides}
+    return {f"{who}, share of the products' rate": rate / greatest for who, rate in rates.items()}
 
 
 def timed(side: Side, job: Job) -> tuple[dict[str, Any], float]:
