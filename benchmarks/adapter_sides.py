@@ -160,7 +160,7 @@ def floating_rate(call: Callable[[], object], seconds: float) -> float:
 
 
 def greatest_rate(half: bool, device: str = DEVICE) -> float:
-    """GFLOP/s of a product of the size of a ViT-B's widest layer, with the threads and precision of the steps: this machine's measured peak.
+    """GFLOP/s of products as large as a ViT-B's widest layer, with the threads and precision of the steps: the machine's measured peak.
 
     The faster of torch.mm and, in float32 on a CPU, numpy's, which is another library's (OpenBLAS beside MKL).
     """
