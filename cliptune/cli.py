@@ -36,6 +36,7 @@ from cliptune.guards import Guards
 from cliptune.logs import ResumableCSVLogger
 from cliptune.measuring import Measures
 from cliptune.module import AdaptModule
+from cliptune.named_data import check_named, listed
 from cliptune.optim import Schedule
 from cliptune.parse_errors import shorten
 from cliptune.phases import Phases
@@ -142,11 +143,16 @@ class AdaptCLI(LightningCLI):
             config.run.name = self.name
         self.resolved = refittable(self._parser(self.subcommand).dump(config, skip_none=False))
 
+    def instantiate_classes(self) -> None:
+        """Tell of data that is not there before weights are fetched."""
+        check_named(self.config[self.subcommand])
+        super().instantiate_classes()
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Make the run folder, and the trainer that writes into it."""
         self.run = self._get(self.config_init, "run")
         check_strategy(self._get(self.config_init, "trainer")["strategy"])
-        check_choice(_listed(self._get(self.config_init, "trainer")["callbacks"]))
+        check_choice(listed(self._get(self.config_init, "trainer")["callbacks"]))
         self.model.guards = Guards(guard_sets(self._get(self.config_init, "guard")))
         self._get(self.config_init, "watch").check(bool(self.model.guards))
         wanted = self._get(self.config_init, "ckpt_path")
@@ -191,8 +197,8 @@ class AdaptCLI(LightningCLI):
         if trainer_config.get("precision") is None:
             trainer_config["precision"] = default_precision(str(trainer_config.get("accelerator", "auto")))
         allow_tf32()
-        own = _listed(trainer_config.pop("callbacks", None))
-        plugins = [SafeCheckpointIO(), *_listed(trainer_config.pop("plugins", None))]
+        own = listed(trainer_config.pop("callbacks", None))
+        plugins = [SafeCheckpointIO(), *listed(trainer_config.pop("plugins", None))]
         extra: dict[str, Any] = {"logger": loggers} if trainer_config.get("logger") in (None, True) else {}
         if not sys.stdout.isatty():
             extra["enable_progress_bar"] = False
@@ -237,8 +243,3 @@ class AdaptCLI(LightningCLI):
         with self.run.tidy(), together(self.trainer), restoring(checkpoint):
             batches = self.trainer.predict(self.model, datamodule=self.datamodule, ckpt_path=checkpoint, weights_only=True)
             write_predictions(self.run.folder, batches or [], self.model.classes.names)
-
-
-def _listed(value: Any) -> list[Any]:
-    """One, several or none, as a list."""
-    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]

@@ -18,7 +18,17 @@ class ConfigError(CliptuneError):
 
 
 class DataError(CliptuneError):
-    """The data does not hold what the configuration says."""
+    """The data does not hold what the configuration says.
+
+    Args:
+        fact: the message, but for `near`.
+        near: what may have been meant; it gives way to a better way out.
+        missing: the path where nothing lies, where that is what is wrong.
+    """
+
+    def __init__(self, fact: str, near: str = "", missing: str = "") -> None:
+        super().__init__(f"{fact} {near}".rstrip())
+        self.fact, self.missing = fact, missing
 
 
 class UnreachableError(CliptuneError):

@@ -1,14 +1,13 @@
 """The program's entry: the first word decides, and help is answered before anything heavy is imported."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
 from importlib import import_module
 
 from cliptune import __version__
-from cliptune.errors import CliptuneError, Stopped, UnreachableError, did_you_mean
+from cliptune.errors import CliptuneError, DataError, Stopped, UnreachableError, did_you_mean
 from cliptune.help import COMMANDS, PROGRAM, SCREENS
 from cliptune.launcher import launched_rank
 
@@ -69,9 +68,8 @@ def _with_way(error: CliptuneError, words: list[str]) -> str:
 
     if isinstance(error, UnreachableError) and (overlay := offline_overlay(words)):
         return f"{error} Without network: add --config {overlay}."
-    missing = re.match(r"(data path (.+?): there is no .+?\.)(?: Did you mean .*| There is: .*)?$", str(error))
-    if missing and (source := data_source(missing[2], words)):
-        return f"{missing[1]} {source}"
+    if isinstance(error, DataError) and error.missing and (source := data_source(error.missing, words)):
+        return f"{error.fact} {source}"
     return str(error)
 
 

@@ -78,3 +78,19 @@ def test_a_mistake_on_the_command_line_names_the_nearest_right_one(
     words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in one_line(capsys, words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--data.path", "gone/table.csv"],
+        ["--data.sources", "[{path: digits}, {path: ./gone}]"],
+        ["--data.eval_path", "gone.parquet"],
+        ["--guard", "/gone/photos"],
+    ],
+)
+def test_data_that_is_not_there_is_told_before_weights_are_fetched(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cliptune.backbone.create", lambda *_, **__: pytest.fail("the model was made"))
+    assert "there is no gone" in one_line(capsys, ["fit", *words])

@@ -46,7 +46,7 @@ FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
     | {"data.*", "objectives.*"},
     {"checkpoint", "frozen", "teacher", "rows", "evaluation", "shard", "advice", "scoring", "module", "adapted", "loading", "rescore"}
     | {"image_sources", "inputs", "measures.*", "evaluate", "outcomes", "stream", "uncertainty", "nearest", "index", "index_writer"}
-    | {"guard_sets", "fixed", "guards", "blend", "curve"},
+    | {"guard_sets", "named_data", "fixed", "guards", "blend", "curve"},
     {"run", "logs", "callbacks", "pictures", "predictions", "summary", "processes", "devices", "stopping", "safe_io", "extension"}
     | {"changes", "course", "measuring", "phases", "scores", "seeds", "tables", "unreadable"}
     | {"partial", "writers", "predicting", "soup", "gallery", "push"}

@@ -133,7 +133,7 @@ def check_there(local: Path, path: str) -> None:
     missing = next((part for part in (*reversed(local.parents), local) if not part.exists()), None)
     if missing is not None:
         near = did_you_mean(missing.name, entries(missing.parent))
-        raise DataError(f"data path {path}: there is no {missing.name} in {missing.parent.resolve()}. {near}".rstrip())
+        raise DataError(f"data path {path}: there is no {missing.name} in {missing.parent.resolve()}.", near, path)
 
 
 def load(what: str, *arguments: str, **options: Any) -> Any:

@@ -11,6 +11,7 @@ from cliptune.data.chosen import column_of, image_numbers, select_rows
 from cliptune.data.formats import coco, features, tars
 from cliptune.data.formats.class_folders import needs_reader, table_of_classes
 from cliptune.data.formats.digits import digits
+from cliptune.data.formats.patterns import is_pattern
 from cliptune.data.formats.reading import (
     READERS,
     SPLITS,
@@ -57,9 +58,24 @@ def open_source(path: str) -> Source:
     if is_url(path) and suffix_of(path) in READERS:
         reader = READERS[suffix_of(path)]
         return Source(load(path, reader, data_files={"train": [path]}, **options_of(path)), {"train": [Path()]})
-    if local.suffix.lower() in (*READERS, *features.SUFFIXES) or path.startswith((".", "/", "~")) or path.count("/") > 1:
+    if _is_local(path):
         check_there(local, path)
     return Source(load("the hub", path), {"train": [Path()]})
+
+
+def check_early(path: str) -> None:
+    """Raise DataError where nothing lies at a path of this machine, before anything is fetched or computed for it.
+
+    Args:
+        path: as `data.path`; a URL, a pattern and an id of the hub are left to who opens them.
+    """
+    if _is_local(path) and not is_url(path) and not is_pattern(path):
+        check_there(Path(path).expanduser(), path)
+
+
+def _is_local(path: str) -> bool:
+    """Whether a path looks like one of this machine, and not like an id of the hub."""
+    return Path(path).suffix.lower() in (*READERS, *features.SUFFIXES) or path.startswith((".", "/", "~")) or path.count("/") > 1
 
 
 def _open_file(file: Path) -> Source:
