@@ -16,7 +16,7 @@ COMMANDS = {  # by the file in results/ that it writes
     "adapter_step_bf16": "python benchmarks/adapter_step.py --memory --pairs 2 --threads 1 --precision bf16-mixed",
     "coop_fit": "python benchmarks/coop_fit.py --epochs 50 --pairs 1 --views 0",
     "probe_peers": "python benchmarks/probe_peers.py --pairs 2",
-    "zero_shot_peers": "python benchmarks/zero_shot_peers.py",
+    "zero_shot_peers": "taskset -c 1 python benchmarks/zero_shot_peers.py --threads 1 --pairs 2",
     "chunked_peers": "python benchmarks/chunked_step.py --against open_clip_train --threads 1",
     "start": "python benchmarks/start.py",
     "onnx_speed": "python benchmarks/onnx_speed.py",
