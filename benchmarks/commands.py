@@ -41,6 +41,7 @@ COMMANDS = {  # by the file in results/ that it writes
     "predict": "taskset -c 0 python benchmarks/predict.py --images 256 --pairs 5",
     "evaluation": "python benchmarks/evaluation.py --pairs 2 --threads 1",
     "report": "python benchmarks/report.py",
+    "recipe_cost": "python benchmarks/recipe_cost.py",  # recipes/README.md
     "few_shot": "python benchmarks/few_shot.py",  # docs/few_shot.md
 }
 BY_NAME = ("few_shot_peers", "gpu_step")  # takes many hours; asks for a GPU

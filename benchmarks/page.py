@@ -15,7 +15,7 @@ from commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks_parts.md")
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks_parts.md", ROOT / "recipes" / "README.md")
 PLACE = re.compile(r"<!-- results (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 GLANCE = re.compile(r"<!-- glance -->\n.*?<!-- end -->", re.DOTALL)
 HEADING_OR_PLACE = re.compile(r"^## (.+)$|^<!-- results (\w+) -->$", re.MULTILINE)

@@ -48,6 +48,14 @@ def fit(method: str, data: Path, root: Path) -> tuple[float, float]:
     return used.ru_utime + used.ru_stime, summary["peak_memory_mb"]
 
 
+def table(found: dict[str, Any]) -> str:
+    """A row for each method."""
+    lines = [f"| recipe | CPU seconds, first 1,000 images | GB, batch of {BATCH} |", "|---|---|---|"]
+    for method, one in found.items():
+        lines.append(f"| `{method}` | {one['cpu_seconds_per_1000_images']:,} | {one['peak_memory_mb'] / 1000:.1f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
@@ -63,7 +71,7 @@ def main() -> None:
             seconds = (many - few) / (COUNTS[1] - COUNTS[0]) * 1000
             found[method] = {"cpu_seconds_per_1000_images": round(seconds), "peak_memory_mb": round(memory), "process": [few, many]}
             print(f"{method}: {seconds:.0f} CPU seconds for 1,000 images, {memory:,.0f} MB", flush=True)
-            file.write_text(json.dumps({**circumstances(), "batch": BATCH, "methods": found}, indent=1) + "\n", encoding="utf-8")
+            file.write_text(json.dumps({**circumstances(), "table": table(found), "methods": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ class AdaptCLI(LightningCLI):
     def _evaluate(self, command: str, checkpoint: str | None) -> None:
         scores = Scores()
         state = scores.zero_shot if checkpoint is None else scores.adapted
-        self.model.untouched = checkpoint is None
+        self.model.untouched, self.model.guards_on_test = checkpoint is None, True
         began = time.perf_counter()
         with self.phases.of(command), self.run.tidy(), together(self.trainer), restoring(checkpoint):
             found = getattr(self.trainer, command)(

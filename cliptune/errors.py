@@ -28,7 +28,7 @@ class DataError(CliptuneError):
 
     def __init__(self, fact: str, near: str = "", missing: str = "") -> None:
         super().__init__(f"{fact} {near}".rstrip())
-        self.fact, self.missing = fact, missing
+        self.fact, self.near, self.missing = fact, near, missing
 
 
 class UnreachableError(CliptuneError):

@@ -112,7 +112,7 @@ class AdaptModule(Scoring):
             if self.device_mesh is not None:
                 data.cache = False  # a sharded tower runs on all devices at once, and not for one that lacks some rows
             see_once(self, data, stage)
-            if stage in ("fit", "validate"):
+            if stage in ("fit", "validate") or (stage == "test" and self.guards_on_test):
                 self.guards.open(self, data)
         if self._proof is None and (stage == "fit" or self.device_mesh is not None):  # sharded weights cannot be moved one by one
             self._proof = self.method.audit(self.backbone)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cliptune.data.formats.sources import check_early
+from cliptune.errors import DataError
 from cliptune.guard_sets import guard_sets
 
 
@@ -18,8 +19,13 @@ def check_named(config: Any) -> None:
     """
     data = config.data
     own = [part["path"] for part in data.sources or []] or listed(data.path)
-    for path in (*own, *listed(data.eval_path), *(guard.path for guard in guard_sets(config.guard))):
+    for path in (*own, *listed(data.eval_path)):
         check_early(str(path))
+    for guard in guard_sets(config.guard):
+        try:
+            check_early(guard.path)
+        except DataError as error:
+            raise DataError(f"guard {guard.name}: {error.fact}", error.near, error.missing) from None
 
 
 def listed(value: Any) -> list[Any]:

@@ -34,6 +34,7 @@ class Scoring(L.LightningModule):
         super().__init__()
         self.guards = Guards([])
         self.untouched = False  # whether what is scored is the untouched CLIP
+        self.guards_on_test = False  # whether a pass over the test split scores the guards too, as one over validation does
         self.keep_rows = False  # whether the next pass keeps the images' rows, for those that ask after it
         self.evaluated: dict[str, dict[str, int]] = {}  # by split: images and texts that its metrics are of
         self._eval_class_rows: ClassRows | None = None
@@ -92,8 +93,10 @@ class Scoring(L.LightningModule):
         return self.guards.score(self)
 
     def on_test_epoch_end(self) -> None:
-        """Log `test/...`."""
+        """Log `test/...`, and the guards' where they are asked for: a fit has scored them beside validation."""
         self._log_metrics("test")
+        if self.guards and self.guards_on_test:
+            self.log_dict(self.score_guards())
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Probabilities over the classes [B, C] where there are classes, else the image rows [B, D]; and the row numbers."""

@@ -46,11 +46,12 @@ def _monitored_first(names: list[str], monitor: str | None) -> list[str]:
 
 def guard_table(guards: dict[str, Any]) -> Table:
     """What is still known of other data: of each guard the metric that stands for it."""
-    table = _table("guard", list(STATES))
+    parts = [part for part in STATES if any(guard[part] for guard in guards.values())]
+    table = _table("guard", parts)
     for name, guard in guards.items():
         metric = guard["metric"]
-        sure = {part: guard.get("intervals", {}).get(part, {}).get(metric) for part in STATES}
-        _add(table, f"{name}/{metric}", {part: guard[part].get(metric) for part in STATES}, sure, guard.get("changes", {}).get(metric))
+        sure = {part: guard.get("intervals", {}).get(part, {}).get(metric) for part in parts}
+        _add(table, f"{name}/{metric}", {part: guard[part].get(metric) for part in parts}, sure, guard.get("changes", {}).get(metric))
     return table
 
 

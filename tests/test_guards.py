@@ -265,6 +265,27 @@ def test_a_fit_scores_guards_at_every_evaluation_and_keeps_the_best_balance(fitt
     assert not any(name.startswith("guard/") for name in summary["zero_shot"])
 
 
+def test_the_test_command_scores_guards_too_untouched_or_adapted(
+    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shutil.copytree(fitted, tmp_path / "copy"))
+    known = json.loads(Path("runs/small/summary.json").read_text(encoding="utf-8"))["guard"]
+    words = ["test", "--config", "runs/small/config.yaml", "--run.pictures", "false"]
+    for name, state, other, more in (
+        ("plain", "zero_shot", "adapted", []),
+        ("after", "adapted", "zero-shot", ["--ckpt_path", "runs/small"]),
+    ):
+        capsys.readouterr()
+        run(*words, "--run.name", name, *more)
+        table = capsys.readouterr().out.partition("\nguard ")[2]
+        assert "colours/top1" in table
+        assert other not in table.splitlines()[0]
+        found = json.loads(Path(f"runs/{name}/summary.json").read_text(encoding="utf-8"))["guard"]
+        for guard, scores in known.items():
+            assert found[guard][state] == pytest.approx(scores[state], abs=1e-6)
+            assert not found[guard]["adapted" if state == "zero_shot" else "zero_shot"]
+
+
 def test_a_resumed_run_scores_the_untouched_clip_and_not_its_checkpoint(
     fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,7 +305,7 @@ def test_a_resumed_run_scores_the_untouched_clip_and_not_its_checkpoint(
 
 ERRORS = {
     "gone": (["--guard", "./gone.csv"], "DataError: guard gone: data path ./gone.csv: there is no gone.csv"),
-    "list": (["--guard", "[digits, ./gone.csv]"], "ConfigError: guard digits: digits is what the run is adapted to"),
+    "list": (["--guard", "[digits, {path: digits, name: other}]"], "ConfigError: guard digits: digits is what the run is adapted to"),
     "key": (["--guard", "{path: a, imags: 3}"], "ConfigError: guard: there is no key imags. Did you mean images?"),
     "balanced": (["--watch.monitor", "balanced"], "ConfigError: watch: monitor balanced weighs validation against guards, and there is"),
     "keep": (["--watch.keep", "0.9"], "ConfigError: watch: keep 0.9 is a share of guards' scores, and there is none. Set guard: [PATH]"),

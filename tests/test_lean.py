@@ -180,3 +180,12 @@ from transformers.loss.loss_for_object_detection import linear_sum_assignment
 print(len(linear_sum_assignment([[1, 2], [2, 1]])))
 """
     assert said(code).splitlines() == ["[]", "True False", "True True", "2"]
+
+
+def test_the_digits_are_read_without_scikit_learn() -> None:
+    code = """
+import sys
+from cliptune.data.formats.digits import digits
+print(len(digits()["train"]), "sklearn" in sys.modules)
+"""
+    assert said(code) == "1079 False\n"
