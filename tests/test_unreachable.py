@@ -19,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 
 @pytest.mark.parametrize("command", ["fit", "doctor"])
 def test_a_recipe_names_its_overlay_at_once(command: str, waits: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bccd").mkdir()
+    Path("bccd/table.csv").touch()  # data that lacks would be told before weights that cannot be fetched
     assert main([command, "--config", "bccd/lora"]) == 2
     told = capsys.readouterr().err
     assert told.endswith(" Without network: add --config bccd/offline.\n")
