@@ -1,9 +1,11 @@
 """Memory and time of a step in a process of its own, so that nothing else that was imported or kept counts."""
 
+import os
 import resource
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,6 +35,24 @@ def alone(make: Callable[..., Callable[[], object]], *arguments: object) -> Alon
     """Make a step in a process of its own, and time one call; on a GPU the second one."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(_alone, (make, *arguments))
+
+
+def command_alone(words: Sequence[str], log: Path, threads: int | None = None) -> tuple[int, float]:
+    """Run a command, here and with its output in a file; the clock on the wall tells more of what else runs on a machine.
+
+    Args:
+        words: of the command.
+        log: the file.
+        threads: of torch, where it is not to take those that are there.
+
+    Returns:
+        Its status, and its CPU seconds on all cores together.
+    """
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    with log.open("w", encoding="utf-8") as handle:
+        started = subprocess.Popen(words, stdout=handle, stderr=subprocess.STDOUT, env=environment)
+        _, status, used = os.wait4(started.pid, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
 
 def peak_alone(target: Callable[..., object], *arguments: object) -> float:

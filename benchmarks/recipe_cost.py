@@ -7,14 +7,13 @@ runs the image tower once for all epochs (probe, prompt) spends most of it in th
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from alone import command_alone
 from measure import RESULTS, ROOT, circumstances
 from PIL import Image
 
@@ -36,16 +35,15 @@ def write(folder: Path, images: int) -> None:
 
 def fit(method: str, data: Path, root: Path) -> tuple[float, float]:
     """CPU seconds of a recipe's first epoch with all around it, and MB at most."""
-    words = [sys.executable, "-m", "cliptune", "fit", "--config", f"recipes/medical/bccd/{method}.yaml", "--guard", "[]"]
+    recipe = ROOT / "recipes" / "medical" / "bccd" / f"{method}.yaml"
+    words = [sys.executable, "-m", "cliptune", "fit", "--config", str(recipe), "--guard", "[]"]
     words += ["--model.backbone.pretrained", "random", "--data.path", str(data), "--trainer.max_epochs", "1", "--data.cache", "false"]
     words += ["--run.root", str(root), "--run.name", f"{method}-{data.name}", "--run.pictures", "false", "--watch.keep", "null"]
-    with (root / "log").open("w", encoding="utf-8") as log:
-        started = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(started.pid, 0)
+    status, seconds = command_alone(words, root / "log", threads=1)
     if status:
         raise SystemExit(f"{' '.join(words)}\n{(root / 'log').read_text(encoding='utf-8')}")
     summary = json.loads((root / f"{method}-{data.name}" / "summary.json").read_text(encoding="utf-8"))
-    return used.ru_utime + used.ru_stime, summary["peak_memory_mb"]
+    return seconds, summary["peak_memory_mb"]
 
 
 def table(found: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from alone import command_alone
 from measure import RESULTS, machine, versions
 from recipe_pictures import draw
 from recipes_page import CALIBRATION, STATES, spread, table
@@ -36,6 +36,7 @@ METRICS: dict[str, tuple[str, ...]] = {  # of each folder, the first is what it 
     "games/dcss_tiles/descriptions": ("recall", "recall@10_text_to_image", "recall@10_image_to_text"),
 }
 USUAL = ("top1", "mean_per_class")
+BCCD = "medical/bccd"  # whose recipes recipe_cost.py runs
 
 
 def recipes() -> list[str]:
@@ -61,11 +62,8 @@ def run(name: str, seed: int, root: Path) -> bool:
     words += ["--run.root", str(root), "--run.name", folder]
     shutil.rmtree(root / folder, ignore_errors=True)  # one that was cut off
     began, log = time.time(), root / f"{folder}.log"
-    with log.open("w", encoding="utf-8") as handle:
-        started = subprocess.Popen(words, cwd=Path.cwd(), stdout=handle, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(started.pid, 0)
-    spent, status = used.ru_utime + used.ru_stime, os.waitstatus_to_exitcode(status)
-    if status == 0:  # the clock on the wall tells more of what else ran on the machine
+    status, spent = command_alone(words, log)
+    if status == 0:
         (root / folder / "cpu.json").write_text(json.dumps({"cpu_seconds": spent}), encoding="utf-8")
     print(f"{name} seed {seed}: status {status}, {time.time() - began:.0f} s, {spent:.0f} s of CPU; {log}", flush=True)
     return status == 0
@@ -176,14 +174,15 @@ def _cost(one: dict[str, Any]) -> str:
 
 
 def _cost_of_vit(name: str) -> str:
-    """What recipe_cost.py measured of the method on bccd; captions and descriptions cost otherwise."""
+    """What recipe_cost.py measured of the method on bccd, whose classes are few; captions and descriptions cost otherwise."""
     file = RESULTS / "recipe_cost.json"
     known = json.loads(file.read_text(encoding="utf-8"))["methods"] if file.is_file() else {}
     one = known.get(Path(name).name) if METRICS.get(str(Path(name).parent), USUAL)[0] != "recall" else None
     if one is None:
         return "not measured yet"
     seconds, memory = one["cpu_seconds_per_1000_images"], one["peak_memory_mb"] / 1000
-    return f"{seconds:,} s of a core for 1,000 images, {memory:.1f} GB (recipes/README.md)"
+    whose = "" if str(Path(name).parent) == BCCD else "bccd's: "
+    return f"{seconds:,} s of a core for 1,000 images, {memory:.1f} GB ({whose}recipes/README.md)"
 
 
 def main() -> None:

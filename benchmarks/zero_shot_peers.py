@@ -7,7 +7,7 @@ does more than its peer: ten metrics with bootstrap intervals, and a run folder.
 than torchvision's where half a margin is rounded up, so that some of its answers differ.
 
 Beside the images beyond the first stands the rate at which each side's image tower multiplies meanwhile, all else that it does included,
-as a share of the rate of `torch.mm` in the same run.
+as a share of the rate of products in the same run (`greatest_rate`).
 """
 
 import csv
@@ -103,7 +103,7 @@ def measure(case: str, sides: tuple[Side, Side], jobs: tuple[Job, Job], images: 
 
 @torch.inference_mode()
 def shares(job: Job, pairs: Pairs, images: int) -> dict[str, float]:
-    """The towers' floating-point rate over so many images, as shares of that of torch.mm in the precision that cliptune takes."""
+    """The towers' floating-point rate over so many images, as shares of that of products in the precision that cliptune takes."""
     ours = Backbone(job.model, "random") if job.model != "nano" else Backbone("nano")
     theirs = open_clip.create_model(f"local-dir:{NANO}" if job.model == "nano" else job.model)
     pixels = torch.zeros(1, 3, *theirs.visual.image_size)
