@@ -35,6 +35,7 @@ COMMANDS = {  # by the file in results/ that it writes
     "input_pipeline": "python benchmarks/input_pipeline.py",
     "decoded_cache": "python benchmarks/decoded_cache.py",
     "million_rows": "python benchmarks/million_rows.py",
+    "folder_opening": "python benchmarks/folder_opening.py",
     "doctor": "python benchmarks/doctor.py --images 2000 --pairs 3",
     "transforms": "python benchmarks/transforms.py",
     "search": "python benchmarks/search.py --threads 2",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cliptune.data.batches import Rows
 from cliptune.data.columns import Columns
+from cliptune.data.kept import cache
 from cliptune.data.kept.cache import image_digests, image_tables
 from cliptune.data.kept.filling import LOST, Encoder
 from cliptune.data.kept.store import RowStore, digest
@@ -85,7 +86,11 @@ def test_without_any_image_there_is_no_table(store: RowStore, paths: list[str]) 
     assert tables(store.folder, [paths[i] for i in BAD.values()], 0)[0] == []
 
 
-def test_digests_are_those_of_the_bytes_and_of_what_is_not_there_none(paths: list[str]) -> None:
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_digests_are_those_of_the_bytes_and_of_what_is_not_there_none(
+    paths: list[str], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "AT_ONCE", at_once)
     seen: list[bytes] = []
     found, lost = image_digests(rows_of(paths), seen.append)
     assert lost == {BAD["gone"]: "No such file or directory"}

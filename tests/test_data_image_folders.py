@@ -6,6 +6,7 @@ import pytest
 from datasets import Image
 from source_files import ROWS, Picture, texts, write
 
+from cliptune.data.formats.reading import visible
 from cliptune.data.formats.sources import open_source
 
 
@@ -101,3 +102,25 @@ def test_a_metadata_file_may_lie_in_or_above_the_folders_of_splits(tmp_path: Pat
     if not inside:
         write(tmp_path / "metadata.jsonl", rows)
     assert texts(tmp_path) == {split: [[f"{split} one", f"{split} two"]] for split in ("train", "test")}
+
+
+def test_a_folder_is_listed_as_pathlib_orders_it_without_what_is_hidden_or_lies_behind_a_link(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    for name in ("b/2", "b-c/1", "b/10", "b.c/d/1", "a", "B/1", ".git/x", "b/.hidden", "__MACOSX/y", "b/d/__pycache__/z"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1").touch()
+    (folder / "b" / "link").symlink_to(tmp_path / "elsewhere")
+    shown = [path for path in sorted(folder.rglob("*")) if not any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)]
+    assert visible(folder) == [str(path) for path in shown]
+    assert str(folder / "b" / "link" / "1") not in visible(folder)
+
+
+def test_a_folder_may_be_the_one_that_we_are_in(tmp_path: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/4.png"):
+        picture(name)
+    monkeypatch.chdir(tmp_path)
+    assert labels(Path()) == labels(tmp_path) == {"train": ["cat", "dog"], "test": ["cat", "dog"]}
+    assert visible(Path("train")) == ["train/cat", "train/cat/1.png", "train/dog", "train/dog/2.png"]
+    assert visible(Path())[:2] == ["test", "test/cat"]

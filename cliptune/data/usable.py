@@ -1,6 +1,7 @@
 """Which rows of a table can be used, and why others cannot; and whether image paths stay where they may."""
 
 import os
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +132,9 @@ def check_inside(table: Dataset, column: str, roots: list[Path], what: str) -> N
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return
     inside = [Path(os.path.abspath(root.expanduser())) for root in [*roots, Path(datasets.config.HF_CACHE_HOME)]]  # noqa: PTH100  # links stay
-    suspect = values.filter(pc.fill_null(pc.match_substring_regex(values, r"^([/\\~]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)"), False))
+    begins = [pc.starts_with(values, os.path.join(root, "")) for root in inside]  # noqa: PTH118
+    elsewhere = pc.and_not(pc.match_substring_regex(values, r"^([/\\~]|[A-Za-z]:)"), reduce(pc.or_, begins))
+    suspect = values.filter(pc.fill_null(pc.or_(elsewhere, pc.match_substring_regex(values, r"(^|[/\\])\.\.([/\\]|$)")), False))
     for value in pc.unique(suspect).to_pylist():
         tried = [root / os.path.expanduser(value) for root in roots]  # noqa: PTH111
         path = Path(os.path.abspath(next((path for path in tried[:-1] if path.exists()), tried[-1])))  # noqa: PTH100  # as `image_of`

@@ -14,15 +14,16 @@ from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 READ = {*ImageFolder.EXTENSIONS, ".zip"}
 
 
-def needs_reader(images: Sequence[Path], found: Iterable[Path]) -> bool:
+def needs_reader(images: Sequence[str], found: Iterable[str]) -> bool:
     """Whether a folder's reader would see more in it than these images.
 
     Args:
         images: that lie in it.
         found: all that does, folders too.
     """
-    parents = {parent for folder in {image.parent for image in images} for parent in (folder, *folder.parents)}
-    return any(_is_read(path) for path in {*found} - {*images} - parents)
+    folders = {Path(folder) for folder in {os.path.dirname(image) for image in images}}  # noqa: PTH120  # of a million images few
+    parents = {str(parent) for folder in folders for parent in (folder, *folder.parents)}
+    return any(_is_read(Path(path)) for path in {*found} - {*images} - parents)
 
 
 def _is_read(path: Path) -> bool:
@@ -31,7 +32,7 @@ def _is_read(path: Path) -> bool:
     return not suffixes.isdisjoint(READ) or path.name in ImageFolder.METADATA_FILENAMES or linked
 
 
-def table_of_classes(parts: Mapping[str, Sequence[Path]]) -> DatasetDict | None:
+def table_of_classes(parts: Mapping[str, Sequence[str]]) -> DatasetDict | None:
     """The table by split: `image`, not decoded yet, and `label`, a number by the classes' names in order.
 
     Args:

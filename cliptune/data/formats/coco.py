@@ -35,9 +35,9 @@ def is_coco(file: Path) -> bool:
         return False
 
 
-def find_coco(found: Iterable[Path]) -> list[Path]:
+def find_coco(found: Iterable[str]) -> list[Path]:
     """Which of a folder's files are COCO's."""
-    files = [file for file in found if file.suffix.lower() == ".json" and file.is_file()]
+    files = [file for path in found if path.lower().endswith(".json") and (file := Path(path)).is_file()]
     annotations = [file for file in files if is_coco(file)] if len(files) <= MOST else []
     return [file for file in annotations if not file.name.startswith(OTHER_TASKS)] or annotations
 

@@ -27,7 +27,7 @@ def list_files(path: str, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
-        listed, start = [str(file) for file in visible(folder) if suffix_of(file.name) in suffixes], len(str(folder)) + 1
+        listed, start = [file for file in visible(folder) if suffix_of(file) in suffixes], len(str(folder)) + 1
     else:
         listed = [file for pattern in braces(path if is_url(path) else str(folder)) for file in _expanded(pattern, path)]
         start = _shared(listed)  # of what tells them apart

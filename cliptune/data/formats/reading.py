@@ -1,7 +1,8 @@
 """What the readers of files share: which suffix is read by what, which split a name speaks of, and one line for what cannot be read."""
 
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -118,9 +119,26 @@ def escaped(path: str | Path) -> str:
     return re.sub(r"([\[?])", r"[\1]", str(path))
 
 
-def visible(folder: Path) -> list[Path]:
-    """What lies in a folder and its folders, in order, but for what is hidden."""
-    return [p for p in sorted(folder.rglob("*")) if not any(part.startswith((".", "__")) for part in p.relative_to(folder).parts)]
+def visible(folder: Path) -> list[str]:
+    """The paths of what lies in a folder and its folders, in order, but for what is hidden; linked folders are not looked into.
+
+    As strings, since a folder may hold a million images, for which objects of pathlib take minutes.
+    """
+    return [*_listed("" if folder == Path() else os.path.join(folder, ""))]  # noqa: PTH118
+
+
+def _listed(start: str) -> Iterator[str]:
+    """What lies in a folder, which is named up to its last slash."""
+    try:
+        with os.scandir(start or ".") as found:
+            inside = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+    except PermissionError:
+        return
+    for name, is_folder in inside:
+        if not name.startswith((".", "__")):
+            yield start + name
+            if is_folder:
+                yield from _listed(start + name + os.sep)
 
 
 def entries(folder: Path) -> list[str]:

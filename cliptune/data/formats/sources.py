@@ -96,26 +96,28 @@ def _open_folder(folder: Path) -> Source:
     annotations = coco.find_coco(found)
     if annotations:
         return coco.open_coco(annotations, folder)
-    images = [p for p in found if p.suffix.lower() in SUFFIXES]
+    images = [path for path in found if path.lower().endswith(SUFFIXES)]
     if images:
         return _open_images(folder, images, not needs_reader(images, found))
-    files = [p for p in found if p.suffix.lower() in READERS]
+    files = [Path(path) for path in found if path.lower().endswith((*READERS,))]
     if not files:
         raise DataError(f"data path {folder}: the folder holds no images and no {', '.join(READERS)} file. Is it the right one?")
     sorted_files = by_split((str(file), str(file.relative_to(folder))) for file in files)
     return _open_files(folder, {split: [Path(file) for file in part] for split, part in sorted_files.items()})
 
 
-def _open_images(folder: Path, images: list[Path], plain: bool) -> Source:
+def _open_images(folder: Path, images: list[str], plain: bool) -> Source:
     """Open class folders, or images with a metadata file, in folders by split or not; `plain` where nothing describes them.
 
     datasets' own search for splits looks at file names too, and then drops all files that speak of none; and it gives all that a
     metadata file above the splits' folders lists to each of them.
     """
-    base = Path(os.path.commonpath([image.parent for image in images]))
-    tops = [image.relative_to(base).parts[0] if image.parent != base else "" for image in images]
+    parents = [os.path.dirname(image) for image in images]  # noqa: PTH120  # strings: see `visible`
+    base = Path(os.path.commonpath({*parents}))
+    top_of = {parent: "".join(Path(parent).relative_to(base).parts[:1]) for parent in dict.fromkeys(parents)}
+    tops = [top_of[parent] for parent in parents]
     splits = {top: next((split for split, names in SPLITS.items() if top.lower() in names), "") for top in dict.fromkeys(tops)}
-    nested = any(splits[top] == "train" and image.parent.parent != base for top, image in zip(tops, images, strict=True))
+    nested = any(splits[top] == "train" and Path(parent).parent != base for parent, top in top_of.items())
     lost = sum(not splits[top] for top in tops)
     above = any((base / f"metadata.{suffix}").exists() for suffix in ("csv", "jsonl", "parquet"))
     if "train" not in splits.values() or (lost and not nested):  # then `train`, `test`, ... are classes

@@ -56,12 +56,15 @@ def is_tar(path: str) -> bool:
     return suffix_of(path) in TARS
 
 
-def holds_tars(found: Iterable[Path]) -> bool:
+def holds_tars(found: Iterable[str]) -> bool:
     """Whether what lies in a folder are tars, and neither tables nor images; img2dataset leaves a parquet and a JSON file beside each."""
-    listed = list(found)
-    stems = {str(file).removesuffix(suffix_of(file.name)) for file in listed if suffix_of(file.name) in TARS}
+    paths = list(found)
+    stems = {path.removesuffix(suffix_of(path)) for path in paths if path.lower().endswith(TARS)}
+    if not stems:
+        return False
+    listed = [Path(path) for path in paths]
     beside = {file for file in listed if file.suffix in (".json", ".parquet") and str(file.with_suffix("")).removesuffix("_stats") in stems}
-    return bool(stems) and not any(file.suffix.lower() in (*READERS, *SUFFIXES) for file in listed if file not in beside)
+    return not any(file.suffix.lower() in (*READERS, *SUFFIXES) for file in listed if file not in beside)
 
 
 def open_tars(path: str) -> Source:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 IMAGES, TEXTS = 64, 256  # of a batch
 READERS = 8  # threads that read and hash images
+AT_ONCE = 32  # images that a thread takes at a time
 
 
 class ImageTables(list[RowTable]):
@@ -193,12 +194,15 @@ def image_digests(rows: Rows, look: Callable[[bytes], None] | None = None) -> tu
 
 
 def _digests(pool: Executor, items: list[Item], look: Callable[[bytes], None] | None) -> tuple[list[bytes], list[Bad]]:
-    def read(row: Row) -> bytes:
-        data = content(row)
+    def read(item: Item) -> bytes:
+        data = content(item[2])
         if look is not None:
             look(data)
         return digest(data)
 
-    futures = {number: pool.submit(read, row) for _, number, row in items}
-    digests, _, unread = readable(items, lambda item: futures[item[1]].result(), "", lambda: bytes(LOST))
-    return digests, unread
+    def share(start: int) -> tuple[list[bytes], list[Bad]]:  # a task for each image would take longer than reading a small one
+        digests, _, unread = readable(items[start : start + AT_ONCE], read, "", lambda: bytes(LOST))
+        return digests, unread
+
+    parts = list(pool.map(share, range(0, len(items), AT_ONCE)))
+    return [one for digests, _ in parts for one in digests], [one for _, unread in parts for one in unread]
