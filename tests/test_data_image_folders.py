@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 from datasets import Image
+from made_data import data
 from source_files import ROWS, Picture, texts, write
 
+from cliptune.data.formats import image_folders
+from cliptune.data.formats.metadata_files import paths_of
 from cliptune.data.formats.reading import visible
 from cliptune.data.formats.sources import open_source
+from cliptune.errors import DataError
 
 
 def labels(folder: Path) -> dict[str, list[str]]:
@@ -40,7 +44,7 @@ def test_a_folder_of_nothing_but_classes_is_read_as_by_datasets(tmp_path: Path, 
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("who took them", encoding="utf-8")
     ours = open_source(str(folder)).tables
-    (folder / "link").symlink_to(folder / "rows")
+    (folder / splits[0] / "link").symlink_to(folder / "rows")
     theirs = open_source(str(folder)).tables
     assert {split: len(table) for split, table in ours.items()} == {split: len(table) for split, table in theirs.items()}
     for split, table in ours.items():
@@ -102,6 +106,70 @@ def test_a_metadata_file_may_lie_in_or_above_the_folders_of_splits(tmp_path: Pat
     if not inside:
         write(tmp_path / "metadata.jsonl", rows)
     assert texts(tmp_path) == {split: [[f"{split} one", f"{split} two"]] for split in ("train", "test")}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("where", ["", "train/ test/", "above"])
+def test_metadata_files_are_read_as_by_datasets(
+    tmp_path: Path, picture: Picture, where: str, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = ["train/", "test/"] if where else [""]
+    rows = []
+    for split in splits:
+        for name in ("b/2.png", "1.png", "b/10.png"):
+            picture(f"{split}{name}")
+        own = [{"text": f"{name} of {split}", "file_name": name, "n": len(name)} for name in ("b/10.png", "1.png", "./b/2.png")]
+        rows += [{**row, "file_name": split + str(row["file_name"])} for row in own]
+        if where != "above":
+            write(tmp_path / split / f"metadata.{suffix}", own)
+    if where == "above":
+        write(tmp_path / f"metadata.{suffix}", rows)
+    ours = open_source(str(tmp_path))
+    monkeypatch.setattr(image_folders, "described_tables", lambda *_: None)
+    theirs = open_source(str(tmp_path))
+    assert [*ours.tables] == [split[:-1] or "train" for split in splits]
+    assert not ours.note
+    for split, table in ours.tables.items():
+        assert table.features == theirs.tables[split].features
+        plain = [found.cast_column("image", Image(decode=False)).to_dict() for found in (table, theirs.tables[split])]
+        assert plain[0] == plain[1]
+        assert len(table) == 3
+
+
+def test_columns_that_datasets_alone_knows_are_its(tmp_path: Path, picture: Picture) -> None:
+    picture("a.png"), picture("b.png")
+    write(tmp_path / "metadata.jsonl", [{"file_name": "a.png", "mask_file_name": "b.png", "caption": "a"}])
+    assert [*open_source(str(tmp_path)).tables["train"].features] == ["image", "mask", "caption"]
+
+
+def test_images_that_no_metadata_file_names_are_counted(tmp_path: Path, picture: Picture) -> None:
+    for name in ("a.png", "b.png", "old/c.png"):
+        picture(name)
+    write(tmp_path / "metadata.csv", [{"file_name": "a.png", "caption": "a"}, {"file_name": "gone.png", "caption": "b"}])
+    source = open_source(str(tmp_path))
+    assert source.note == "2 images that no metadata file names are not used"
+    assert [Path(path).name for path in paths_of(source.tables["train"])] == ["a.png", "gone.png"]
+
+
+def test_a_split_without_a_metadata_file_is_told(tmp_path: Path, picture: Picture) -> None:
+    picture("train/a.png"), picture("test/b.png")
+    write(tmp_path / "train" / "metadata.csv", [{"file_name": "a.png", "caption": "a"}])
+    with pytest.raises(DataError, match=r"train/metadata\.csv describes images, and those of test have no such file\. Write one for each"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_metadata_file_may_not_name_what_lies_elsewhere(tmp_path: Path, picture: Picture, above: bool) -> None:
+    picture("images/train/a.png"), picture("images/test/b.png"), picture("secret.png")
+    own = [{"file_name": name, "caption": "a"} for name in ("train/a.png", "../secret.png", "test/b.png")]
+    if above:
+        write(tmp_path / "images" / "metadata.csv", own)
+    else:
+        for split in ("train", "test"):
+            rows = [{"file_name": name, "caption": "a"} for name in ({"train": "a.png", "test": "b.png"}[split], "../../secret.png")]
+            write(tmp_path / "images" / split / "metadata.csv", rows)
+    with pytest.raises(DataError, match=r"secret\.png leads out of .*images"):
+        data(tmp_path / "images")
 
 
 def test_a_folder_is_listed_as_pathlib_orders_it_without_what_is_hidden_or_lies_behind_a_link(tmp_path: Path) -> None:

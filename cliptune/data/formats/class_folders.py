@@ -14,16 +14,16 @@ from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 READ = {*ImageFolder.EXTENSIONS, ".zip"}
 
 
-def needs_reader(images: Sequence[str], found: Iterable[str]) -> bool:
-    """Whether a folder's reader would see more in it than these images.
+def besides(images: Sequence[str], found: Iterable[str]) -> list[str]:
+    """What a folder's reader would see in it beside these images.
 
     Args:
         images: that lie in it.
         found: all that does, folders too.
     """
     folders = {Path(folder) for folder in {os.path.dirname(image) for image in images}}  # noqa: PTH120  # of a million images few
-    parents = {str(parent) for folder in folders for parent in (folder, *folder.parents)}
-    return any(_is_read(Path(path)) for path in {*found} - {*images} - parents)
+    known = {*images, *(str(parent) for folder in folders for parent in (folder, *folder.parents))}
+    return [path for path in found if path not in known and _is_read(Path(path))]
 
 
 def _is_read(path: Path) -> bool:

@@ -1,20 +1,18 @@
 """From a path or hub id to Hugging Face tables, one per split. Which column holds what is `columns`' business."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_from_disk
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
 
 from cliptune.data.chosen import column_of, image_numbers, select_rows
 from cliptune.data.formats import coco, features, tars
-from cliptune.data.formats.class_folders import needs_reader, table_of_classes
 from cliptune.data.formats.digits import digits
+from cliptune.data.formats.image_folders import open_images
 from cliptune.data.formats.patterns import is_pattern
 from cliptune.data.formats.reading import (
     READERS,
-    SPLITS,
     Source,
     by_split,
     check_there,
@@ -98,41 +96,12 @@ def _open_folder(folder: Path) -> Source:
         return coco.open_coco(annotations, folder)
     images = [path for path in found if path.lower().endswith(SUFFIXES)]
     if images:
-        return _open_images(folder, images, not needs_reader(images, found))
+        return open_images(folder, images, found)
     files = [Path(path) for path in found if path.lower().endswith((*READERS,))]
     if not files:
         raise DataError(f"data path {folder}: the folder holds no images and no {', '.join(READERS)} file. Is it the right one?")
     sorted_files = by_split((str(file), str(file.relative_to(folder))) for file in files)
     return _open_files(folder, {split: [Path(file) for file in part] for split, part in sorted_files.items()})
-
-
-def _open_images(folder: Path, images: list[str], plain: bool) -> Source:
-    """Open class folders, or images with a metadata file, in folders by split or not; `plain` where nothing describes them.
-
-    datasets' own search for splits looks at file names too, and then drops all files that speak of none; and it gives all that a
-    metadata file above the splits' folders lists to each of them.
-    """
-    parents = [os.path.dirname(image) for image in images]  # noqa: PTH120  # strings: see `visible`
-    base = Path(os.path.commonpath({*parents}))
-    top_of = {parent: "".join(Path(parent).relative_to(base).parts[:1]) for parent in dict.fromkeys(parents)}
-    tops = [top_of[parent] for parent in parents]
-    splits = {top: next((split for split, names in SPLITS.items() if top.lower() in names), "") for top in dict.fromkeys(tops)}
-    nested = any(splits[top] == "train" and Path(parent).parent != base for parent, top in top_of.items())
-    lost = sum(not splits[top] for top in tops)
-    above = any((base / f"metadata.{suffix}").exists() for suffix in ("csv", "jsonl", "parquet"))
-    if "train" not in splits.values() or (lost and not nested):  # then `train`, `test`, ... are classes
-        patterns, parts, lost, above = {"train": [escaped(folder / "**")]}, {"train": images}, 0, False
-    else:
-        wanted = [split for split in SPLITS if split in splits.values()]
-        patterns = {split: [escaped(base / top / "**") for top in splits if splits[top] == split] for split in wanted}
-        parts = {split: [image for image, top in zip(images, tops, strict=True) if splits[top] == split] for split in wanted}
-    tables = table_of_classes(parts) if plain else None
-    tables = tables or load(str(folder), "imagefolder", data_files={"train": [escaped(base / "**")]} if above else patterns)
-    if above:
-        undecoded = tables["train"].cast_column("image", Image(decode=False))["image"]
-        found = [splits.get(Path(row["path"]).resolve().relative_to(base.resolve()).parts[0], "") for row in undecoded]
-        tables = DatasetDict({split: tables["train"].select([i for i, name in enumerate(found) if name == split]) for split in patterns})
-    return Source(tables, {"train": [folder]}, f"{lost} images in no folder of a split are not used" if lost else "")
 
 
 def _open_files(folder: Path, parts: dict[str, list[Path]]) -> Source:
