@@ -151,6 +151,13 @@ def test_images_that_no_metadata_file_names_are_counted(tmp_path: Path, picture:
     assert [Path(path).name for path in paths_of(source.tables["train"])] == ["a.png", "gone.png"]
 
 
+def test_a_metadata_file_with_a_comma_too_many_is_told(tmp_path: Path, picture: Picture) -> None:
+    picture("a.png")
+    (tmp_path / "metadata.csv").write_text("file_name,caption\na.png,a cat, asleep\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"metadata\.csv: its rows have more fields than its header"):
+        open_source(str(tmp_path))
+
+
 def test_a_split_without_a_metadata_file_is_told(tmp_path: Path, picture: Picture) -> None:
     picture("train/a.png"), picture("test/b.png")
     write(tmp_path / "train" / "metadata.csv", [{"file_name": "a.png", "caption": "a"}])

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Features, Image, concatenate_datasets
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
-from cliptune.data.formats.reading import READERS, escaped, load, options_of, suffix_of
+from cliptune.data.formats.reading import escaped, load_files, suffix_of
 from cliptune.errors import DataError
 
 METADATA = tuple(ImageFolder.METADATA_FILENAMES)
@@ -46,7 +46,7 @@ def described_tables(folder: str, files: Mapping[str, str], splits: Iterable[str
         return None
     tables: dict[str, Dataset] = {}
     for split, file in files.items():
-        tables |= load(file, READERS[suffix_of(file)], data_files={split: [escaped(file)]}, **options_of(file))
+        tables |= load_files(file, {split: [escaped(file)]}, file)
     if any(_is_odd(table) for table in tables.values()):
         return None
     return DatasetDict({split: _with_images(table, os.path.dirname(files[split])) for split, table in tables.items()})  # noqa: PTH120

@@ -154,6 +154,24 @@ def check_there(local: Path, path: str) -> None:
         raise DataError(f"data path {path}: there is no {missing.name} in {missing.parent.resolve()}.", near, path)
 
 
+def load_files(what: str, patterns: Mapping[str, list[str]], one: str | Path) -> Any:
+    """`load` for files of rows, of one kind.
+
+    Args:
+        what: the path.
+        patterns: of the files, by split.
+        one: of them, which says how they are read.
+
+    Raises:
+        DataError: as `load`; or the rows of a CSV have more fields than its header.
+    """
+    reader = READERS[suffix_of(str(one))]
+    tables = load(what, reader, data_files=patterns, **options_of(one))
+    if reader == "csv" and any("__index_level_0__" in table.column_names for table in tables.values()):
+        raise DataError(f"data path {what}: its rows have more fields than its header. Put texts that hold the separator in quotes.")
+    return tables
+
+
 def load(what: str, *arguments: str, **options: Any) -> Any:
     """`datasets.load_dataset`, whose dozens of kinds of errors become one line.
 

@@ -19,8 +19,8 @@ from cliptune.data.formats.reading import (
     escaped,
     is_url,
     load,
+    load_files,
     match_splits,
-    options_of,
     suffix_of,
     usual_split_column,
     visible,
@@ -54,8 +54,7 @@ def open_source(path: str) -> Source:
     if local.is_file():
         return _open_file(local)
     if is_url(path) and suffix_of(path) in READERS:
-        reader = READERS[suffix_of(path)]
-        return Source(load(path, reader, data_files={"train": [path]}, **options_of(path)), {"train": [Path()]})
+        return Source(load_files(path, {"train": [path]}, path), {"train": [Path()]})
     if _is_local(path):
         check_there(local, path)
     return Source(load("the hub", path), {"train": [Path()]})
@@ -115,9 +114,7 @@ def _open_files(folder: Path, parts: dict[str, list[Path]]) -> Source:
         known = ", ".join((*READERS, *features.SUFFIXES))
         raise DataError(f"data path {what}: files that end in {suffix or 'nothing'} cannot be read. Can be: {known}.")
     patterns = {split: [escaped(file) for file in files] for split, files in parts.items()}
-    tables = load(str(what), READERS[suffix], data_files=patterns, **options_of(listed[0]))
-    if READERS[suffix] == "csv" and any("__index_level_0__" in table.column_names for table in tables.values()):
-        raise DataError(f"data path {what}: its rows have more fields than its header. Put texts that hold the separator in quotes.")
+    tables = load_files(str(what), patterns, listed[0])
     roots = {split: list(dict.fromkeys([*{file.parent for file in files}, folder])) for split, files in parts.items()}
     return Source(tables, {split: paths if len(paths) <= 2 else [folder] for split, paths in roots.items()})
 
