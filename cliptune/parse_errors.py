@@ -12,6 +12,7 @@ import yaml
 from cliptune.errors import ConfigError, did_you_mean
 
 SECTIONS = ("seed_everything", "seeds", "model", "data", "trainer", "run", "watch", "evaluation", "guard", "ckpt_path")
+NEAR = 3  # keys of other sections that end alike, which a message names
 PARTS = {"model.method": "cliptune.methods.base.Method", "model.objective": "cliptune.objectives.base.Objective"}
 
 
@@ -62,17 +63,42 @@ def shorten(message: str, keys: Iterable[str], configs: Iterable[str] = ()) -> s
 
 
 def _unknown_key(word: str, keys: list[str]) -> str:
-    if not word.startswith("-") and "." not in word:
-        return f"the word {word!r} is out of place: keys are written --KEY VALUE."
+    if not word.startswith("-") and ("." not in word or Path(word).exists()):
+        return f"the word {word!r} is out of place: keys are written --KEY VALUE{_meant(word)}."
     key = word.lstrip("-").partition("=")[0]
     section, _, last = key.rpartition(".")
     inside = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == section]
     near = did_you_mean(last, inside)
-    if section and near.startswith("Did you mean"):
-        near = re.sub(r"(mean | or )", rf"\1{section}.", near)
+    if meant := _ending(last, keys):
+        near = f"Did you mean {' or '.join(meant)}?"
+    elif near.startswith("Did you mean"):
+        near = re.sub(r"(mean | or )", rf"\1{section}.", near) if section else near
+    elif meant := _ending(_nearest_last(last, keys), keys):
+        near = f"Did you mean {' or '.join(meant)}?"
+    elif not section:
+        near = did_you_mean(key, SECTIONS, most=len(SECTIONS))
     elif not inside:
         near = did_you_mean(key, keys)
     return f"there is no key {key}. {near}"
+
+
+def _ending(last: str, keys: list[str]) -> list[str]:
+    """The keys of any section that end so; none where they are many."""
+    found = [key for key in keys if key.rpartition(".")[2] == last]
+    return found if len(found) <= NEAR else []
+
+
+def _nearest_last(last: str, keys: list[str]) -> str:
+    """What the nearest key of any section ends in, empty where none is near."""
+    found = re.match(r"Did you mean (\S+?)\??( |$)", did_you_mean(last, dict.fromkeys(key.rpartition(".")[2] for key in keys)))
+    return found[1] if found else ""
+
+
+def _meant(word: str) -> str:
+    """What a word without its key may have been for: a file or folder that is there."""
+    if not Path(word).exists():
+        return ""
+    return f", a config as --config {word}" if Path(word).suffix in (".yaml", ".yml") else f", data as --data.path {word}"
 
 
 def _unknown_option(option: str, configs: Iterable[str]) -> str:

@@ -66,7 +66,13 @@ def test_a_mistake_in_a_config_is_one_line_with_the_way_out(case: str, capsys: p
         (["fit", "--data.batchsize", "3"], "Did you mean data.batch_size?"),
         (["fit", "--watch.patence", "3"], "Did you mean watch.patience?"),
         (["fit", "--model.method", "Ful"], "Did you mean Full?"),
-        (["fit", "stray"], "out of place"),
+        (["fit", "stray"], "the word 'stray' is out of place: keys are written --KEY VALUE."),
+        (["fit", "there.yaml"], "keys are written --KEY VALUE, a config as --config there.yaml."),
+        (["doctor", "images"], "keys are written --KEY VALUE, data as --data.path images."),
+        (["doctor", "--path", "x"], "there is no key path. Did you mean data.path?"),
+        (["fit", "--model.batch_size", "3"], "there is no key model.batch_size. Did you mean data.batch_size?"),
+        (["fit", "--epochs", "3"], "Did you mean trainer.max_epochs?"),
+        (["fit", "--lr", "3"], "There is: seed_everything, seeds, model, data, trainer, run,"),
         (["fit", "--run.zzzzz", "3"], "There is: name, root, baseline, pictures, report."),
         (["fit", "--config", "digts"], "digits"),
         (["fitt"], "Did you mean fit?"),
@@ -77,6 +83,8 @@ def test_a_mistake_in_a_config_is_one_line_with_the_way_out(case: str, capsys: p
 def test_a_mistake_on_the_command_line_names_the_nearest_right_one(
     words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("images").mkdir()
+    Path("there.yaml").touch()
     assert expected in one_line(capsys, words)
 
 
