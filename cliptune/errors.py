@@ -67,7 +67,7 @@ def did_you_mean(word: str, options: Iterable[str], most: int = 8) -> str:
         One sentence, such as `Did you mean ViT-B-32?`, or `` when there are no options.
     """
     names = [str(option) for option in options]
-    near = _nearest(word, names)
+    near = nearest(word, names)
     if near:
         return f"Did you mean {' or '.join(near)}?"
     if not names:
@@ -76,7 +76,7 @@ def did_you_mean(word: str, options: Iterable[str], most: int = 8) -> str:
     return f"There is: {listed}."
 
 
-def _nearest(word: str, names: list[str]) -> list[str]:
+def nearest(word: str, names: list[str]) -> list[str]:
     """Up to three names that are near, and nearly as near as the nearest."""
     ratios = {name: SequenceMatcher(None, word.lower(), name.lower()).ratio() for name in names}
     best = max(ratios.values(), default=0.0)

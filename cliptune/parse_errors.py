@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cliptune.errors import ConfigError, did_you_mean
+from cliptune.errors import ConfigError, did_you_mean, nearest
 
 SECTIONS = ("seed_everything", "seeds", "model", "data", "trainer", "run", "watch", "evaluation", "guard", "ckpt_path")
 NEAR = 3  # keys of other sections that end alike, which a message names
@@ -73,7 +73,7 @@ def _unknown_key(word: str, keys: list[str]) -> str:
         near = f"Did you mean {' or '.join(meant)}?"
     elif near.startswith("Did you mean"):
         near = re.sub(r"(mean | or )", rf"\1{section}.", near) if section else near
-    elif meant := _ending(_nearest_last(last, keys), keys):
+    elif (lasts := nearest(last, [key.rpartition(".")[2] for key in keys])) and (meant := _ending(lasts[0], keys)):
         near = f"Did you mean {' or '.join(meant)}?"
     elif not section:
         near = did_you_mean(key, SECTIONS, most=len(SECTIONS))
@@ -86,12 +86,6 @@ def _ending(last: str, keys: list[str]) -> list[str]:
     """The keys of any section that end so; none where they are many."""
     found = [key for key in keys if key.rpartition(".")[2] == last]
     return found if len(found) <= NEAR else []
-
-
-def _nearest_last(last: str, keys: list[str]) -> str:
-    """What the nearest key of any section ends in, empty where none is near."""
-    found = re.match(r"Did you mean (\S+?)\??( |$)", did_you_mean(last, dict.fromkeys(key.rpartition(".")[2] for key in keys)))
-    return found[1] if found else ""
 
 
 def _meant(word: str) -> str:
