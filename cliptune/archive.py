@@ -30,16 +30,21 @@ def load(path: Path) -> Any:
         Exception: zipfile's and torch's many kinds, of what is damaged, no archive, or more than plain data.
     """
     _check_entries(path)
-    return _checked(torch.load(path, map_location="cpu", weights_only=True), path)
+    return _checked(torch.load(path, map_location="cpu", weights_only=True, mmap=True), path)
 
 
 def check(path: Path) -> None:
     """Refuse what `load` would, but for torch's format of before 1.6, leaving the tensors' values on the disk; errors as for `load`."""
-    with path.open("rb") as file:
-        archive = file.read(len(ZIP)) == ZIP
+    archive = is_archive(path)
     if archive:
         _check_entries(path)
     _checked(torch.load(path, map_location="cpu", weights_only=True, mmap=archive), path)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is of torch's format since 1.6, whose tensors can be mapped."""
+    with path.open("rb") as file:
+        return file.read(len(ZIP)) == ZIP
 
 
 def is_name(text: Any) -> bool:

@@ -61,7 +61,9 @@ class Backbone(Described, nn.Module):
         source, weights = resolve(name, pretrained)
         config = model_config(source)
         check_image_size(name, config, image_size)
-        self.model = create(source, image_size, patch_dropout, load=weights == "own", tag=checked_tag(source, weights, config))
+        tag = checked_tag(source, weights, config)
+        filled = weights.endswith(("random", ".npz", ".npy"))  # of numpy's files open_clip asks no completeness
+        self.model = create(source, image_size, patch_dropout, load=weights == "own", tag=tag, filled=filled)
         if weights not in ("own", "random") and not get_pretrained_cfg(source, weights):
             load_file(self.model, name, Path(weights))
         for tower in self.towers().values():

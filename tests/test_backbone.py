@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from conftest import CONFIGS, Code, images_for, write_model
 from open_clip.pretrained import list_pretrained_tags_by_model
+from safetensors.torch import load_file
+from torch.utils import serialization
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cliptune.backbone import Backbone
 from cliptune.errors import ConfigError
@@ -30,6 +33,20 @@ def _no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def weights_of(name: str) -> Path:
     return Path(name.removeprefix("local-dir:")) / "open_clip_model.safetensors"
+
+
+class Draws(TorchDispatchMode):
+    """The tensors of two and more dimensions that are filled at random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[torch.Size] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.uniform_, torch.ops.aten.normal_) and found.ndim > 1:
+            self.found.append(found.shape)
+        return found
 
 
 # Behaviour
@@ -98,7 +115,34 @@ def test_a_file_of_weights_is_loaded(tiny: dict[str, str], tmp_path: Path, suffi
     assert Backbone(tiny["vit"], str(file)).fingerprint() == other.fingerprint() != Backbone(tiny["vit"]).fingerprint()
 
 
+@pytest.mark.parametrize("kind", ["own", "archive", "before 1.6"])
+def test_what_is_loaded_is_neither_drawn_before_nor_copied_twice(
+    tiny: dict[str, str], family: str, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a number is drawn for what a file gives, and a file that can be mapped is."""
+    state, file, mapped = load_file(weights_of(tiny[family])), tmp_path / "weights.pt", []
+    if kind != "own":
+        torch.save(state, file, _use_new_zipfile_serialization=kind == "archive")
+    load = torch.load
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        mapped.append(serialization.config.load.mmap)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr("torch.load", seen)
+    with Draws() as draws:
+        built = Backbone(tiny[family], None if kind == "own" else str(file))
+    assert not draws.found
+    built.restore_shapes()
+    assert all(torch.equal(value, state[name]) for name, value in built.model.state_dict().items())
+    assert mapped[-1:] == {"own": [], "archive": [True], "before 1.6": [False]}[kind]
+    assert not serialization.config.load.mmap
+
+
 def test_random_takes_no_weights(tiny: dict[str, str], vit: Backbone) -> None:
+    with Draws() as draws:
+        Backbone(tiny["vit"], "random")
+    assert draws.found
     assert Backbone(tiny["vit"], "random").fingerprint() != vit.fingerprint()
 
 

@@ -10,7 +10,7 @@ import cliptune
 
 ROOT = Path(cliptune.__file__).parent
 FLOORS = [  # from the ground up; docs/architecture.md says what lives on each
-    {"errors", "described", "help", "launcher", "archive", "trust", "whole", "shipped", "lean", "uncompiled"},
+    {"errors", "described", "help", "launcher", "archive", "trust", "whole", "shipped", "lean", "uncompiled", "unfilled"},
     {
         "images",
         "preprocess",
