@@ -16,7 +16,7 @@ class AdaptedLinear(Linear):
         """[..., out] of [..., in]."""
         base: Any = self.get_base_layer()
         if not args and not kwargs and wanted() and _is_plain(base) and (pairs := pairs_of([self])):
-            return adapted(base, x, base.weight, base.bias, pairs)
+            return adapted(x, base.weight, base.bias, pairs)
         return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
 
 

@@ -6,12 +6,11 @@ that is slower there than float32's (`benchmarks/attention_forms.py`). Names, we
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cliptune.attended import attend
 from cliptune.attention import mask_of
-from cliptune.halves import turned
+from cliptune.halves import product
 
 
 class BatchFirst(nn.MultiheadAttention):
@@ -33,12 +32,12 @@ class BatchFirst(nn.MultiheadAttention):
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights=average_attn_weights, is_causal=is_causal
             )
-        weight, bias = turned(self, self.in_proj_weight), turned(self, self.in_proj_bias)
+        weight, bias = self.in_proj_weight, self.in_proj_bias
         if query is key:
-            parts: Any = F.linear(query, weight, bias).chunk(3, dim=-1)
+            parts: Any = product(self, query, weight, bias).chunk(3, dim=-1)
         else:  # queries of some tokens, see `pooled`
             own, others = zip(_cut(weight), _cut(bias), strict=True)
-            parts = F.linear(query, *own), *F.linear(key, *others).chunk(2, dim=-1)
+            parts = product(self, query, *own), *product(self, key, *others).chunk(2, dim=-1)
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # [B, H, L, D / H]
         mask = mask_of(attn_mask, None, q)
         x = attend(q, k, v, mask, self.dropout if self.training else 0.0)

@@ -1,9 +1,8 @@
-"""Weights that stay, turned into bfloat16 once.
+"""Products with weights that stay, under autocast: a weight is turned into bfloat16 for its product, and again for the gradient.
 
-Under autocast torch turns each float32 weight into bfloat16 for its product. Of weights that learn it keeps what it made until the step
-ends; those that do not it turns anew each time, which with LoRA are nearly all. Here that is done once for all steps, of the same
-numbers, so that no bit of a result is another (a change through `.data` in the same memory would not be seen). What is kept is what a
-step keeps for its backward pass anyhow, 2 bytes of a weight.
+Autocast turns it for the product alone, and keeps what it made until the gradient is there: 2 bytes of each frozen weight, which with
+LoRA are half a model again. Here nothing is kept but the weight, which is there anyhow, and no bit of a result is another. Turning it
+twice takes the time of reading it twice: nothing that shows in a step of 32 images with ViT-B-32, 3 to 5 percent of one with nano.
 """
 
 from typing import Any
@@ -11,47 +10,64 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from torch.utils.weak import WeakIdKeyDictionary
 
 SHARDED = "_weights_come_and_go"
-_made: Any = WeakIdKeyDictionary()  # from a weight to what it was when it was turned, and what came of it
 
 
-def turned(module: nn.Module, weight: Tensor | None) -> Any:
-    """A weight as autocast would turn it for a product; the weight itself where it learns, or nothing is to be turned or differentiated.
+def product(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The product x @ W.T + bias, [..., out], as autocast gives it.
 
     Args:
         module: whose weight it is.
-        weight: of it.
+        x: [..., in].
+        weight: [out, in].
+        bias: [out].
     """
-    if weight is None or weight.requires_grad or weight.dtype != torch.float32 or not torch.is_grad_enabled():
-        return weight
-    kind = weight.device.type
-    if not torch.is_autocast_enabled(kind) or torch.compiler.is_compiling() or weight.is_inference() or hasattr(module, SHARDED):
-        return weight
-    state = (weight._version, weight.data_ptr(), torch.get_autocast_dtype(kind))
-    known = _made.get(weight)
-    if known is None or known[0] != state:
-        known = _made[weight] = (state, weight.detach().to(state[2]))
-    return known[1]
+    device = x.device.type
+    learns = weight.requires_grad or (bias is not None and bias.requires_grad)
+    halved = torch.is_autocast_enabled(device) and weight.dtype == torch.float32 and not torch.compiler.is_compiling()
+    if learns or not halved or not (x.requires_grad and torch.is_grad_enabled()) or weight.is_inference() or hasattr(module, SHARDED):
+        return F.linear(x, weight, bias)
+    with torch.autocast(device, enabled=False):
+        return _Product.apply(x, weight, bias, torch.get_autocast_dtype(device))  # type: ignore[no-any-return]
 
 
-def product(module: nn.Linear, input: Tensor) -> Tensor:  # as torch names it
+class _Product(torch.autograd.Function):
+    """Keeps the weight alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kind: torch.dtype) -> Tensor:
+        """As `product`."""
+        ctx.save_for_backward(weight)
+        ctx.kind = x.dtype
+        return F.linear(x.to(kind), weight.to(kind), None if bias is None else bias.to(kind))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Of the input."""
+        (weight,) = ctx.saved_tensors
+        rows = gradients[0].reshape(-1, len(weight)) @ weight.to(gradients[0].dtype)
+        return rows.to(ctx.kind).view(*gradients[0].shape[:-1], -1), None, None, None
+
+
+def linear(module: nn.Linear, input: Tensor) -> Tensor:  # as torch names it
     """[..., out] of [..., in]."""
-    return F.linear(input, turned(module, module.weight), turned(module, module.bias))
+    return product(module, input, module.weight, module.bias)
 
 
 class HalvedLinear(nn.Linear):
     """torch's."""
 
-    forward = product
+    forward = linear
 
 
 class HalvedOut(NonDynamicallyQuantizableLinear):
     """That of `nn.MultiheadAttention`."""
 
-    forward = product
+    forward = linear
 
 
 KINDS: dict[type, type] = {nn.Linear: HalvedLinear, NonDynamicallyQuantizableLinear: HalvedOut}
@@ -59,7 +75,7 @@ BACK = {ours: theirs for theirs, ours in KINDS.items()}
 
 
 def install(tower: nn.Module) -> None:
-    """Let the Linears of a tower take their weights so."""
+    """Let the Linears of a tower compute so."""
     for module in tower.modules():
         module.__class__ = KINDS.get(type(module), type(module))
 
@@ -71,6 +87,6 @@ def remove(tower: nn.Module) -> None:
 
 
 def let_go(tower: nn.Module) -> None:
-    """Keep nothing of a tower whose weights are sharded, and whole for a moment only."""
+    """Leave a tower to autocast whose weights are sharded, and whole for a moment only."""
     for module in tower.modules():
         setattr(module, SHARDED, True)

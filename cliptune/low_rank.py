@@ -15,8 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from cliptune.halves import turned
-
 
 class Pair(NamedTuple):
     """An adapter of some rows of a matrix [out, in], to which it adds scale * b @ a."""
@@ -65,11 +63,10 @@ def _pair(layer: Any, start: int, end: int) -> Pair | None:
     return Pair(a.weight, b.weight, float(layer.scaling[name]), start, end)
 
 
-def adapted(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None, pairs: Sequence[Pair]) -> Tensor:
+def adapted(x: Tensor, weight: Tensor, bias: Tensor | None, pairs: Sequence[Pair]) -> Tensor:
     """The product x @ W.T + bias with the adapters' changes, [..., out].
 
     Args:
-        module: whose weight it is.
         x: [..., in].
         weight: [out, in], frozen.
         bias: [out], frozen.
@@ -78,20 +75,19 @@ def adapted(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None, p
     device = x.device.type
     halved = torch.is_autocast_enabled(device)
     kind = torch.get_autocast_dtype(device) if halved else weight.dtype
-    own, start = turned(module, weight), turned(module, bias)
     tensors = [tensor for pair in pairs for tensor in (pair.a, pair.b)]
     with torch.autocast(device, enabled=False) if halved else nullcontext():
-        return _Adapted.apply(x, own, start, kind, [pair[2:] for pair in pairs], *tensors)  # type: ignore[no-any-return]
+        return _Adapted.apply(x, weight, bias, kind, [pair[2:] for pair in pairs], *tensors)  # type: ignore[no-any-return]
 
 
 class _Adapted(torch.autograd.Function):
-    """Keeps the input once, and the products with A."""
+    """Keeps the input once, and the products with A; the weight is turned again for the gradient, as in `halves`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, kind: torch.dtype, parts: list[Any], *tensors: Tensor) -> Tensor:
         """As `adapted`; of tensors A, B, A, B."""
-        rows, weight = x.to(kind), weight.to(kind)
-        out = F.linear(rows, weight, None if bias is None else bias.to(kind))
+        rows = x.to(kind)
+        out = F.linear(rows, weight.to(kind), None if bias is None else bias.to(kind))
         rows, flat = rows.flatten(0, -2), out.view(-1, len(weight))
         a, bs = torch.cat(tensors[::2]).to(kind), [b.to(kind) for b in tensors[1::2]]
         low = rows @ a.T  # [N, all ranks]
@@ -117,5 +113,5 @@ class _Adapted(torch.autograd.Function):
         of_as = (joined.T @ rows).to(ctx.kinds[1]).split(ctx.ranks)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = (gradient @ weight).addmm_(joined, a).to(ctx.kinds[0]).view(ctx.shape)
+            of_x = (gradient @ weight.to(gradient.dtype)).addmm_(joined, a).to(ctx.kinds[0]).view(ctx.shape)
         return of_x, None, None, None, None, *(each for both in zip(of_as, of_bs, strict=True) for each in both)

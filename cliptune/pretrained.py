@@ -164,11 +164,11 @@ def _number(value: Any) -> int:
 
 
 def create(source: str, image_size: int | None, patch_dropout: float | None, load: bool, tag: str | None, filled: bool) -> nn.Module:
-    """Build the model, with its own weights or a tag's where asked for; else with random ones, unless all will be loaded (`filled` false)."""
+    """Build the model, with its own weights or a tag's where asked for; unless it is to be `filled`, all are loaded, here or next."""
     if source.startswith("local-dir:"):
         check_folder(source, load)
-    with _fetched(source, tag), unfilled() if not filled else nullcontext(), warnings.catch_warnings():  # checked above, with the right name in the message
-        warnings.filterwarnings("ignore", message=".*QuickGELU mismatch.*")
+    with _fetched(source, tag), nullcontext() if filled else unfilled(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*QuickGELU mismatch.*")  # checked above, with the right name in the message
         try:
             model = open_clip.create_model(
                 source,

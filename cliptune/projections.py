@@ -3,10 +3,9 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cliptune.halves import product, turned
+from cliptune.halves import linear, product
 from cliptune.low_rank import adapted, pairs_of, wanted
 
 
@@ -23,7 +22,7 @@ class Projection(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """[..., out] of [..., in]."""
         found, self.ready = self.ready, None
-        return product(self, x) if found is None else found
+        return linear(self, x) if found is None else found
 
 
 class Projections(nn.Module):
@@ -98,8 +97,8 @@ class Projections(nn.Module):
         """Each [..., out], of [..., in]."""
         if self.packed is not None and not self.learns and (torch.compiler.is_compiling() or self._is_one()):
             if wanted() and (pairs := pairs_of([getattr(self, name) for name in self.names])):
-                return adapted(self, x, *self.packed, pairs).chunk(len(self.names), dim=-1)
-            products = F.linear(x, *(turned(self, each) for each in self.packed)).chunk(len(self.names), dim=-1)
+                return adapted(x, *self.packed, pairs).chunk(len(self.names), dim=-1)
+            products = product(self, x, *self.packed).chunk(len(self.names), dim=-1)
             for part, own in zip(self.parts(), products, strict=True):
                 part.ready = own
         return tuple(getattr(self, name)(x) for name in self.names)

@@ -21,7 +21,7 @@ class _NoDraws(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        return (args[0] if args else kwargs['tensor']) if func in DRAWS else func(*args, **kwargs)
+        return (args[0] if args else kwargs["tensor"]) if func in DRAWS else func(*args, **kwargs)
 
 
 def unfilled() -> AbstractContextManager[Any]:

@@ -1,35 +1,20 @@
-"""Weights that stay are turned into bfloat16 once, and no bit of a step is another."""
+"""Of weights that stay no copy in bfloat16 is kept, and no bit of a step is another."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cliptune import LoRA, PromptTuning, halves
 from cliptune.backbone import Backbone
-from cliptune.halves import KINDS, turned
+from cliptune.halves import KINDS
 from cliptune.methods.base import ClassTexts, Method
+from cliptune.projections import Projections
 
 TEXTS = ["a gull", "two gulls over a grey sea"]
-
-
-class Turns(TorchDispatchMode):
-    """Counts the matrices that are turned from float32 into bfloat16."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shapes: list[tuple[int, ...]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default and found.dtype == torch.bfloat16 and args[0].ndim == 2:
-            self.shapes.append(tuple(args[0].shape))
-        return found
 
 
 @contextmanager
@@ -59,6 +44,12 @@ def step(backbone: Backbone, method: Method) -> list[Tensor]:
     return [*(each.detach() for each in rows), *(p.grad for p in learns.values())]  # type: ignore[misc]
 
 
+def autocasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave all products to autocast."""
+    for module in ("halves", "projections", "batch_first"):
+        monkeypatch.setattr(f"cliptune.{module}.product", lambda module, x, weight, bias: nn.functional.linear(x, weight, bias))
+
+
 METHODS = {"lora": lambda: LoRA(rank=2), "all": lambda: LoRA(rank=2, targets=["q", "k", "v", "out", "mlp"]), "prompts": PromptTuning}
 
 
@@ -67,8 +58,7 @@ def test_steps_are_those_of_autocast_bit_by_bit(tiny: dict[str, str], name: str,
     backbone = Backbone(tiny["vit"])
     method = attached(backbone, METHODS[name]())
     found = [step(backbone, method) for _ in range(2)]
-    for module in ("halves", "projections", "batch_first"):
-        monkeypatch.setattr(f"cliptune.{module}.turned", lambda module, weight: weight)
+    autocasts(monkeypatch)
     wanted = step(backbone, method)
     assert len(wanted) > 3
     for own in found:
@@ -76,44 +66,57 @@ def test_steps_are_those_of_autocast_bit_by_bit(tiny: dict[str, str], name: str,
             assert torch.equal(one, other)
 
 
-def test_what_stays_is_turned_in_the_first_step_alone(tiny: dict[str, str]) -> None:
+@pytest.mark.parametrize("name", METHODS)
+def test_no_weight_that_stays_is_kept_in_bfloat16(tiny: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = Backbone(tiny["vit"])
-    method = attached(backbone, LoRA(rank=2))
-    counts = []
-    for _ in range(3):
-        with Turns() as turns:
+    method = attached(backbone, METHODS[name]())
+    linears = [part for part in backbone.modules() if isinstance(part, (nn.Linear, nn.MultiheadAttention, Projections))]
+    weights = [p for part in linears for p in (part.packed[:1] if isinstance(part, Projections) else part.parameters(recurse=False))]
+    frozen = [weight.detach().bfloat16() for weight in weights if weight.ndim == 2 and not weight.requires_grad]
+
+    def kept() -> list[torch.Size]:
+        found = []
+
+        def pack(tensor: Tensor) -> Tensor:
+            if any(torch.equal(tensor, weight) or torch.equal(tensor, weight.T) for weight in frozen):
+                found.append(tensor.shape)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             step(backbone, method)
-        counts.append(sum(shape[0] > 2 < shape[1] for shape in turns.shapes))  # the thin ones learn
-    assert counts[1] == counts[2] < counts[0] / 2
+        return found
+
+    ours = kept()
+    autocasts(monkeypatch)
+    for module in ("projections", "adapted_linear"):
+        monkeypatch.setattr(f"cliptune.{module}.wanted", lambda: False)
+    assert kept()
+    assert not ours
 
 
-def test_a_weight_that_changes_is_turned_anew_and_one_that_learns_is_left_to_autocast() -> None:
-    layer = nn.Sequential(nn.Linear(4, 4)).requires_grad_(False)
+def test_what_learns_and_what_is_sharded_is_left_to_autocast() -> None:
+    layer = nn.Sequential(nn.Linear(4, 5)).requires_grad_(False)
     halves.install(layer)
-    linear, x = layer[0], torch.randn(3, 4)
+    linear, x = layer[0], torch.randn(2, 3, 4, requires_grad=True)
     assert type(linear) is KINDS[nn.Linear]
 
-    def kept() -> Any:
-        return turned(linear, linear.weight)  # type: ignore[arg-type]
+    def ours() -> bool:
+        return "Product" in type(layer(x).grad_fn).__name__
 
+    assert not ours()
     with half():
-        first = kept()
-        assert first.dtype == torch.bfloat16
-        assert kept() is first
+        assert ours()
+        assert layer(x).dtype == torch.bfloat16
+        linear.bias.requires_grad_(True)  # type: ignore[union-attr]
+        assert not ours()
+        layer(x).float().sum().backward()
+        assert torch.equal(linear.bias.grad, torch.full((5,), 6.0))  # type: ignore[union-attr,arg-type]
+        layer.requires_grad_(False)
+        assert ours()
         with torch.no_grad():
-            assert kept() is linear.weight
-            linear.weight.copy_(torch.ones(4, 4))  # type: ignore[operator]
-        assert torch.equal(kept().float(), torch.ones(4, 4))
-        expected = nn.functional.linear(x, linear.weight, linear.bias)  # type: ignore[arg-type]
-        assert torch.equal(layer(x), expected)
-        linear.weight.data = torch.zeros(4, 4)
-        assert not kept().any()
-        linear.requires_grad_(True)
-        assert kept() is linear.weight
-    assert turned(linear.requires_grad_(False), linear.weight) is linear.weight  # type: ignore[arg-type]
-    halves.let_go(layer)
-    with half():
-        assert kept() is linear.weight
+            assert not layer(x).requires_grad
+        halves.let_go(layer)
+        assert not ours()
     halves.remove(layer)
     assert type(layer[0]) is nn.Linear
 
