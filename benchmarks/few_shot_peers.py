@@ -24,6 +24,7 @@ from torch import Tensor
 
 from cliptune.backbone import Backbone
 from cliptune.data.images import ImageTextData
+from cliptune.devices import default_precision
 
 DATA, SHOTS = ("dcss_tiles", "caltech101"), (1, 2, 4, 8, 16)
 LBFGS = {"solver": "lbfgs"}
@@ -99,9 +100,8 @@ def task(cell: Cell, given: argparse.Namespace, known: dict[str, Tensor]) -> tup
     if module.class_texts != [[template.replace("{}", one)] for one in module.class_names]:
         raise SystemExit(f"{name}: the class texts are not those of the template {template!r}")
     train, validation, test = (part(module, split) for split in ("train", "validation", "test"))
-    made = Task(
-        backbone, module.class_names, template, train, validation, test, seed=seed, share=given.share, views=given.views, known=known
-    )
+    how: dict[str, Any] = {"seed": seed, "share": given.share, "views": given.views, "half": default_precision("auto") == "bf16-mixed"}
+    made = Task(backbone, module.class_names, template, train, validation, test, known=known, **how)
     return made, module.chosen.digest
 
 
@@ -122,7 +122,8 @@ def publish(cell: Cell, given: argparse.Namespace, known: dict[str, Tensor]) -> 
     seconds, right = time.perf_counter() - began, made.test.labels
     zero_shot = float(((made.rows("test") @ made.class_rows().T).argmax(dim=1) == right).float().mean())
     top1 = float((logits.argmax(dim=1) == right).float().mean())
-    return {"zero_shot": zero_shot, "top1": top1, "seconds": seconds, "images": digest, "share": given.share, "views": given.views}
+    told = {"half": made.half, "share": given.share, "views": given.views}
+    return {"zero_shot": zero_shot, "top1": top1, "seconds": seconds, "images": digest, **told}
 
 
 def table(found: list[dict[str, Any]]) -> str:

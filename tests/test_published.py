@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,9 +23,9 @@ def part(count: int, seed: int) -> Part:
     return Part(images, labels)
 
 
-def small_task() -> Task:
+def small_task(half: bool = False) -> Task:
     untouched = Backbone("nano").eval().requires_grad_(False)
-    return Task(untouched, ["cat", "dog"], "a photo of a {}.", part(4, 0), part(4, 1), part(6, 2), seed=1, share=0.02, views=2)
+    return Task(untouched, ["cat", "dog"], "a photo of a {}.", part(4, 0), part(4, 1), part(6, 2), seed=1, share=0.02, views=2, half=half)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -36,6 +37,21 @@ def test_it_learns_on_a_copy_and_scores_the_test_images(name: str) -> None:
     assert bool(logits.isfinite().all())
     assert not torch.allclose(logits, task.scale * task.rows("test") @ task.class_rows().T)  # it is not zero-shot
     assert task.untouched.fingerprint() == before
+
+
+@pytest.mark.parametrize("name", ["CoOp", "VPT", "CLIP-LoRA", "FLYP"])
+def test_steps_are_in_half_precision_where_cliptunes_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, products = [], Task.products
+
+    def seen(task: Task) -> Any:
+        found.append(task.half)
+        return products(task)
+
+    monkeypatch.setattr(Task, "products", seen)
+    logits = [ALGORITHMS[name](small_task(half)).detach() for half in (False, True)]
+    assert set(found) == {False, True}
+    assert not torch.equal(*logits)
+    assert bool(logits[1].isfinite().all())
 
 
 def test_flyp_mirrors_no_crop(monkeypatch: pytest.MonkeyPatch) -> None:

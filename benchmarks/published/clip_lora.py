@@ -70,8 +70,9 @@ def clip_lora(task: Task) -> Tensor:
     backbone.train()
     while done < steps:
         for part in task.batches(BATCH)[: steps - done]:
-            rows = backbone.encode_image(task.augmented(part).to(task.device))
-            logits = task.scale * rows @ backbone.encode_text(tokens).T
+            with task.products():
+                rows, texts = backbone.encode_image(task.augmented(part).to(task.device)), backbone.encode_text(tokens)
+            logits = task.scale * rows @ texts.T
             optimizer.zero_grad()
             F.cross_entropy(logits, task.train.labels[part].to(task.device)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()

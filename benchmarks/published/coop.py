@@ -45,7 +45,7 @@ class Prompts:
         x = text_global_pool(
             tower.ln_final(x), self.tokens, kind, eos_token_id=getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))
         )
-        return F.normalize(x @ tower.text_projection, dim=-1)
+        return F.normalize((x @ tower.text_projection).float(), dim=-1)
 
 
 def coop(task: Task) -> Tensor:
@@ -62,7 +62,9 @@ def coop(task: Task) -> Tensor:
         for part in task.batches(BATCH):
             rows = crops[torch.randint(len(crops), (len(part),)), part].to(task.device)
             optimizer.zero_grad()
-            F.cross_entropy(task.scale * rows @ prompts.rows().T, labels[part].to(task.device)).backward()  # type: ignore[no-untyped-call]
+            with task.products():
+                texts = prompts.rows()
+            F.cross_entropy(task.scale * rows @ texts.T, labels[part].to(task.device)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         if epoch == 0:
             optimizer.param_groups[0]["lr"] = LR

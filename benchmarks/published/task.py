@@ -4,8 +4,10 @@ No part of cliptune but the backbone's weights, its tokenizer and the model's ow
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +48,7 @@ class Task:
         share: of the published number of steps, where the whole takes too long; 1 is the paper's.
         views: random crops of each training image that are encoded where the image tower is frozen; the papers draw a new one each epoch.
         known: rows that another task of the same set has computed.
+        half: whether steps multiply in bfloat16, as cliptune does where the processor can; the releases' steps are in half precision too.
     """
 
     untouched: Backbone
@@ -58,6 +61,11 @@ class Task:
     share: float = 1.0
     views: int = 20
     known: dict[str, Tensor] = field(default_factory=dict)
+    half: bool = False
+
+    def products(self) -> AbstractContextManager[Any]:
+        """What a step's towers compute in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
 
     @property
     def device(self) -> torch.device:
