@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import NullLocator, PercentFormatter
 
+from cliptune.sweep.entries import ALL as METHODS
 from cliptune.sweep.plots import COLOURS, FAINT, MARKERS
 from cliptune.sweep.results import BASELINE
 
@@ -30,7 +31,8 @@ def tables(classes: dict[str, dict[str, Any]], pairs: dict[str, dict[str, Any]])
     metric = "| metric | " + " | ".join(METRICS.get(one["metric"], one["metric"]) for one in classes.values()) + " |"
     zero = "| zero-shot | " + " | ".join(f"{one['zero_shot']:.3f}" for one in classes.values()) + " |"
     for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"]}, key=number):
-        rows = [f"| {method} | " + " | ".join(told(one, method, shots) for one in classes.values()) + " |" for method in methods]
+        cells = {method: [told(one, method, shots) for one in classes.values()] for method in methods}
+        rows = [f"| {method} | " + " | ".join(own) + " |" for method, own in cells.items() if any(own)]
         many = "All training images" if shots == "all" else f"{shots} image{'s' * (shots > 1)} of each class"
         yield "\n".join([f"{many}, test:\n", head, metric, zero, *rows])
     if rows := list(_ahead(classes)):
@@ -39,7 +41,8 @@ def tables(classes: dict[str, dict[str, Any]], pairs: dict[str, dict[str, Any]])
         )
         yield "\n".join([f"{title}\n", head.replace("| |", "| images of each class |", 1), *rows])
     if classes:
-        rows = [f"| {method} | " + " | ".join(lost(one, method) for one in classes.values()) + " |" for method in methods]
+        losses = {method: [lost(one, method) for one in classes.values()] for method in methods}
+        rows = [f"| {method} | " + " | ".join(own) + " |" for method, own in losses.items() if any(own)]
         yield "\n".join(["What is forgotten at 16 images of each class, points on the guard:\n", head, *rows])
     if pairs:
         lines = [
@@ -102,8 +105,8 @@ def lost(one: dict[str, Any], method: str, shots: int | str = 16) -> str:
 
 
 def draw(classes: dict[str, dict[str, Any]], file: Path) -> None:
-    """Test scores against shots, a panel for each set with classes."""
-    methods = list(dict.fromkeys(mean["method"] for one in classes.values() for mean in one["means"]))
+    """Test scores of a sweep's own methods against shots, a panel for each set with classes."""
+    methods = [method for method in METHODS if any(mean["method"] == method for one in classes.values() for mean in one["means"])]
     rows = -(-len(classes) // 3)
     figure, axes = plt.subplots(rows, 3, figsize=(10, 3.1 * rows), squeeze=False, constrained_layout=True)
     for axis in axes.flat[len(classes) :]:
