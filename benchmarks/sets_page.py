@@ -31,8 +31,8 @@ def tables(classes: dict[str, dict[str, Any]], pairs: dict[str, dict[str, Any]])
     metric = "| metric | " + " | ".join(METRICS.get(one["metric"], one["metric"]) for one in classes.values()) + " |"
     zero = "| zero-shot | " + " | ".join(f"{one['zero_shot']:.3f}" for one in classes.values()) + " |"
     for shots in sorted({mean["shots"] for one in classes.values() for mean in one["means"]}, key=number):
-        cells = {method: [told(one, method, shots) for one in classes.values()] for method in methods}
-        rows = [f"| {method} | " + " | ".join(own) + " |" for method, own in cells.items() if any(own)]
+        scores = {method: [told(one, method, shots) for one in classes.values()] for method in methods}
+        rows = [f"| {method} | " + " | ".join(own) + " |" for method, own in scores.items() if any(own)]
         many = "All training images" if shots == "all" else f"{shots} image{'s' * (shots > 1)} of each class"
         yield "\n".join([f"{many}, test:\n", head, metric, zero, *rows])
     if rows := list(_ahead(classes)):

@@ -198,19 +198,10 @@ def load_file(model: nn.Module, name: str, path: Path) -> None:
         except Exception as error:  # said below, with what else may be wrong
             logging.getLogger(__name__).debug("%s: %s", path, error)
     try:
-        with _mapped() if path.suffix != ".safetensors" and archive.is_archive(path) else nullcontext():
+        with archive.mapped(path):
             load_checkpoint(model, str(path), strict=True, weights_only=True)
     except Exception as error:
         raise ConfigError(f"pretrained {path} {_why_not(model, name, path, error)}") from error
-
-
-def _mapped() -> AbstractContextManager[None]:
-    """While it lasts, `torch.load` maps files instead of copying them, twenty times as fast and without room for a second copy."""
-    try:
-        from torch.utils.serialization import config  # of torch 2.7
-    except ImportError:
-        return nullcontext()
-    return config.patch("load.mmap", True)  # type: ignore[no-any-return,attr-defined]
 
 
 def _why_not(model: nn.Module, name: str, path: Path, error: Exception) -> str:
