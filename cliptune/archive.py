@@ -43,7 +43,7 @@ def check(path: Path) -> None:
 
 
 def mapped(path: Path) -> AbstractContextManager[Any]:
-    """While it lasts, `torch.load` maps an archive instead of copying it, twenty times as fast and without room for a second copy."""
+    """While it lasts, `torch.load` maps an archive instead of copying it, so that what is read is read once, into its place."""
     if not _is_archive(path):
         return nullcontext()
     try:

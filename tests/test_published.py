@@ -40,7 +40,8 @@ def test_it_learns_on_a_copy_and_scores_the_test_images(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CoOp", "VPT", "CLIP-LoRA", "FLYP"])
-def test_steps_are_in_half_precision_where_cliptunes_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_in_half_precision_where_the_releases_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    halved = name in ("CoOp", "CLIP-LoRA")
     found, products = [], Task.products
 
     def seen(task: Task) -> Any:
@@ -49,8 +50,8 @@ def test_steps_are_in_half_precision_where_cliptunes_are(name: str, monkeypatch:
 
     monkeypatch.setattr(Task, "products", seen)
     logits = [ALGORITHMS[name](small_task(half)).detach() for half in (False, True)]
-    assert set(found) == {False, True}
-    assert not torch.equal(*logits)
+    assert set(found) == ({False, True} if halved else set())
+    assert torch.equal(*logits) != halved
     assert bool(logits[1].isfinite().all())
 
 

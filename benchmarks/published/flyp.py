@@ -31,9 +31,8 @@ def validation_loss(task: Task, backbone: Backbone, pixels: Tensor) -> float:
 
 def step_loss(task: Task, backbone: Backbone, tokens: Tensor, part: Tensor) -> Tensor:
     """The contrastive loss of a batch and its texts."""
-    with task.products():
-        images = backbone.encode_image(task.augmented(part, AREA, mirrored=0.0).to(task.device))
-        texts = backbone.encode_text(tokens)[task.train.labels[part].to(task.device)]  # each class's text once: the same rows
+    images = backbone.encode_image(task.augmented(part, AREA, mirrored=0.0).to(task.device))
+    texts = backbone.encode_text(tokens)[task.train.labels[part].to(task.device)]  # each class's text once: the same rows
     logits = backbone.logit_scale * images @ texts.T
     truth = torch.arange(len(part), device=task.device)
     return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2

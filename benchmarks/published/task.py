@@ -48,7 +48,7 @@ class Task:
         share: of the published number of steps, where the whole takes too long; 1 is the paper's.
         views: random crops of each training image that are encoded where the image tower is frozen; the papers draw a new one each epoch.
         known: rows that another task of the same set has computed.
-        half: whether steps multiply in bfloat16, as cliptune does where the processor can; the releases' steps are in half precision too.
+        half: whether towers of algorithms whose releases train in half precision (CoOp, CLIP-LoRA) multiply in bfloat16 in their steps.
     """
 
     untouched: Backbone
@@ -64,7 +64,7 @@ class Task:
     half: bool = False
 
     def products(self) -> AbstractContextManager[Any]:
-        """What a step's towers compute in."""
+        """What the towers compute in, in a step of an algorithm whose release trains in half precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
 
     @property

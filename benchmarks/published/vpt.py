@@ -65,10 +65,9 @@ def trained(task: Task, rate: float) -> Prompted:
     schedule = LambdaLR(optimizer, lambda epoch: factor(epoch, epochs))
     for _ in range(epochs):
         for part in task.batches(batch):
-            with task.products():
-                logits = model(normal(task, task.augmented(part).to(task.device)))
+            logits = model(normal(task, task.augmented(part).to(task.device)))
             optimizer.zero_grad()
-            F.cross_entropy(logits.float(), task.train.labels[part].to(task.device)).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(logits, task.train.labels[part].to(task.device)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
     return model
