@@ -35,6 +35,17 @@ def test_what_training_writes_is_read(tmp_path: Path, read: Callable[[Path], Any
         assert found["o"][0]["param_groups"] == optimizer.state_dict()["param_groups"]
 
 
+def test_what_is_read_is_mapped_and_outlives_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, mapped, load = tmp_path / "a.ckpt", [], torch.load
+    torch.save({"a": torch.arange(9)}, file)
+    monkeypatch.setattr("torch.load", lambda *args, **kwargs: mapped.append(kwargs["mmap"]) or load(*args, **kwargs))
+    found = archive.load(file)
+    torch.save({"a": torch.zeros(9)}, tmp_path / "b.ckpt")
+    (tmp_path / "b.ckpt").replace(file)
+    assert mapped == [True]
+    assert found["a"].tolist() == list(range(9))
+
+
 def test_the_format_of_before_1_6_is_for_weights_only(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(3)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     archive.check(tmp_path / "a.pt")
