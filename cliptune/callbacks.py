@@ -1,5 +1,6 @@
 """What goes on beside training: the progress that people see, the clock, and the watch over validation."""
 
+import logging
 import math
 import sys
 import time
@@ -20,6 +21,8 @@ from cliptune.module import AdaptModule
 BALANCED = "val/balanced"
 FALL = 0.05  # a fall of no more than this is none,
 ERRORS = 3.0  # nor one of no more standard errors of a share of so few images: few shots may have a dozen
+
+log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -105,6 +108,8 @@ class Best(Kept):
 class Floor(Callback):
     """Ends training when validation falls far below zero-shot: the learning rate is wrong, and going on would hide it.
 
+    At the end of training warns where validation is far below its best.
+
     Methods that start from nothing, or from random words, may be below it for long, and are let alone. Refuses at the first evaluation
     to watch a metric that is not there.
     """
@@ -121,19 +126,37 @@ class Floor(Callback):
         below = isinstance(pl_module, AdaptModule) and not pl_module.method.starts_as_clip  # whose way begins below zero-shot
         if trainer.state.fn != "fit" or trainer.sanity_checking or not self.zero_shot or below:
             return
-        score, images = float(trainer.callback_metrics["val/score"]), _images(pl_module)
-        noise = ERRORS * math.sqrt(self.zero_shot * (1 - self.zero_shot) / images)
-        if score < self.floor * self.zero_shot and self.zero_shot - score > max(FALL, noise):
+        score = float(trainer.callback_metrics["val/score"])
+        if score < self.floor * self.zero_shot and _fell(self.zero_shot, score, pl_module):
             raise TrainingError(
                 f"validation fell to {score:.3f}, from {self.zero_shot:.3f} zero-shot (epoch {trainer.current_epoch + 1}). "
                 "Lower the learning rate: 1e-5 or less for full fine-tuning of a real CLIP. The best checkpoint is kept; "
                 "watch.floor: 0 goes on regardless."
             )
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn where what was learned last is far worse than the best, which is kept: a better one may be had by learning less."""
+        kept = next((one.best_model_score for one in trainer.checkpoint_callbacks if isinstance(one, Best)), None)
+        last = trainer.callback_metrics.get(self.monitor)
+        if kept is None or last is None or not higher(self.monitor) or not isinstance(pl_module, AdaptModule):
+            return
+        if trainer.is_global_zero and _fell(float(kept), float(last), pl_module):
+            name = short(_score(trainer) if self.monitor == "val/score" else self.monitor)
+            log.warning(
+                f"validation {name} fell from {float(kept):.3f}, the best, which is kept, to {float(last):.3f} at the end. "
+                f"A lower learning rate (now up to {max(pl_module.base_lrs):g}) or fewer epochs may give a better model."
+            )
 
-def _images(module: L.LightningModule) -> int:
-    """That the last validation was of."""
-    return max(module.evaluated["val"]["images"], 1) if isinstance(module, AdaptModule) else 1
+
+def _score(trainer: L.Trainer) -> str:
+    """Which metric `val/score` is."""
+    return "top1" if "val/top1" in trainer.callback_metrics else "recall"
+
+
+def _fell(before: float, now: float, module: L.LightningModule) -> bool:
+    """Whether a share of the last validation's images fell by more than so few of them explain."""
+    images = max(module.evaluated["val"]["images"], 1) if isinstance(module, AdaptModule) else 1
+    return before - now > max(FALL, ERRORS * math.sqrt(max(before * (1 - before), 0) / images))
 
 
 class Clock(Callback):
@@ -207,7 +230,7 @@ class Lines(Callback):
         metrics = trainer.callback_metrics
         loss = metrics.get("train/loss")
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", f"loss {float(loss):.4f}" if loss is not None else ""]
-        score = "top1" if "val/top1" in metrics else "recall"
+        score = _score(trainer)
         parts.append(f"validation {short(score)} {told(float(metrics['val/score']), self.floor.zero_shot, digits=4)}")
         if self.floor.monitor not in ("val/score", BALANCED, f"val/{score}") and self.floor.monitor in metrics:
             parts.append(f"{short(self.floor.monitor)} {float(metrics[self.floor.monitor]):.4f}")

@@ -112,6 +112,31 @@ def test_a_probe_from_nothing_may_be_below_zero_shot() -> None:
         floor.on_validation_end(trainer, module)
 
 
+@pytest.mark.parametrize(
+    ("monitor", "best", "last", "images", "warns"),
+    [
+        ("val/score", 0.52, 0.387, 906, True),
+        ("val/score", 0.52, 0.50, 906, False),
+        ("val/mean_per_class", 0.52, 0.387, 40, False),  # 1.7 standard errors
+        ("val/nll", 0.6, 0.4, 906, False),  # less is better
+    ],
+)
+def test_a_fall_below_the_best_is_told_with_a_way_out(
+    monitor: str, best: float, last: float, images: int, warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Best(dirpath=tmp_path, monitor=monitor)
+    kept.best_model_score = torch.tensor(best)
+    trainer: Any = SimpleNamespace(checkpoint_callbacks=[kept], callback_metrics={monitor: torch.tensor(last)}, is_global_zero=True)
+    trainer.callback_metrics["val/top1"] = torch.tensor(last)
+    module = AdaptModule.__new__(AdaptModule)
+    L.LightningModule.__init__(module)
+    module.evaluated = {"val": {"images": images, "texts": 0}}
+    module.base_lrs = [6e-3, 3e-4]
+    Floor(Watch(monitor)).on_train_end(trainer, module)
+    expected = "validation top-1 fell from 0.520, the best, which is kept, to 0.387 at the end. A lower learning rate (now up to 0.006)"
+    assert [expected in one for one in caplog.messages] == [True] * warns
+
+
 def test_a_line_names_its_metric_and_the_one_that_chooses(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = {"val/score": torch.tensor(0.5), "val/top1": torch.tensor(0.5), "val/mean_per_class": torch.tensor(0.25)}
     state = {"state": SimpleNamespace(fn="fit"), "sanity_checking": False, "current_epoch": 0, "max_epochs": 2, "is_global_zero": True}
