@@ -14,7 +14,9 @@ from typing import Any
 
 import yaml
 from measure import RESULTS, machine, versions
-from sets_page import draw, number, tables
+from sets_page import draw, number, overview, tables
+
+from cliptune.sweep.results import BASELINE
 
 ROOT = Path(__file__).parents[1]
 DATA = "../shared/data/{}/data.parquet"
@@ -83,9 +85,12 @@ def run(name: str, root: Path, given: argparse.Namespace) -> int:
 
 
 def read(name: str, root: Path) -> dict[str, Any] | None:
-    """What a set's sweep came to."""
+    """What a set's sweep came to; differences from another baseline than the page's are left out."""
     file = root / name / "sweep.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    found: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    for mean in found["means"] if found and found["baseline"] != BASELINE else []:
+        mean["above_baseline"] = None
+    return found
 
 
 def fill(root: Path) -> None:
@@ -102,13 +107,19 @@ def fill(root: Path) -> None:
     classes = {name: one for name, one in found.items() if SETS[name].get("label_column") is not None}
     draw(classes, ROOT / "docs" / "sets.png")
     page = ROOT / "docs" / "sweep.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    text = put(page.read_text(encoding="utf-8"), SHORT, overview(classes))
     lacking = [name for name in SETS if name not in found]
     parts = [
         *tables(classes, {name: one for name, one in found.items() if name not in classes}),
         *([f"Not measured yet: {', '.join(lacking)}."] if lacking else []),
     ]
-    page.write_text(before + MARKS[0] + "\n" + "\n\n".join(parts) + "\n" + MARKS[1] + rest.partition(MARKS[1])[2], encoding="utf-8")
+    page.write_text(put(text, MARKS, "\n\n".join(parts)), encoding="utf-8")
+
+
+def put(text: str, marks: tuple[str, str], part: str) -> str:
+    """The text with that part between the marks."""
+    before, _, rest = text.partition(marks[0])
+    return f"{before}{marks[0]}\n{part}\n{marks[1]}{rest.partition(marks[1])[2]}"
 
 
 def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +137,7 @@ def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 KEPT = "metric", "methods", "shots", "seeds", "zero_shot", "means", "recommendation", "failed"
 MARKS = "<!-- sets -->", "<!-- end of sets -->"
+SHORT = "<!-- sets in short -->", "<!-- end of sets in short -->"
 
 
 def main() -> None:

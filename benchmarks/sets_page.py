@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib
@@ -17,6 +18,53 @@ from cliptune.sweep.results import BASELINE
 
 ALL = 48  # where the picture has all images
 METRICS = {"mean_per_class": "balanced accuracy", "top1": "top-1"}
+
+
+def overview(classes: dict[str, dict[str, Any]]) -> str:
+    """How a sweep's own methods did over all sets: at few images, at how many places one was the best, and with all.
+
+    Args:
+        classes: the sweeps of sets with classes, by name.
+    """
+    few, whole = (
+        [place for shots in wanted for one in classes.values() if (place := at(one, shots))] for wanted in ((1, 2, 4, 8, 16), ("all",))
+    )
+    head = ["", "few: near the best", "few: below the best", "few: guard", "all: below the best", "all: guard"]
+    rows = []
+    for method in dict.fromkeys([*METHODS, *(name for place in few + whole for name in place)]):
+        cells = [f"`{method}`", str(sum(_near(place, method) for place in few)) if _everywhere(method, few) else ""]
+        for places in (few, whole):
+            known = places if _everywhere(method, places) else []
+            behind = [100 * (_best(place)["test"]["mean"] - place[method]["test"]["mean"]) for place in known]
+            guards = [100 * guard["mean"] for place in known for guard in place[method]["guard"].values()]
+            cells += [f"{fmean(behind):.1f}, {max(behind):.1f}" if behind else "", f"{fmean(guards):+.1f}" if guards else ""]
+        rows += [cells] if any(cells[1:]) else []
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+    return f"""{table}
+
+*few*: 1, 2, 4, 8 and 16 images of each class, {len(few)} places in all; *all*: {len(whole)} sets. *near the best*: places where
+a method is the best, or no further below it than the best one's standard deviation over the seeds. *below the best*: points of the
+test score, mean and most. *guard*: by how many points the score on other images changes, mean. Rows below the first six are
+entries of one's own."""
+
+
+def at(one: dict[str, Any], shots: int | str) -> dict[str, dict[str, Any]] | None:
+    """The means of a sweep at a number of shots, by method; None where one of the sweep's own is missing."""
+    found = {own["method"]: own for own in one["means"] if own["shots"] == shots}
+    return found if found.keys() >= set(METHODS) else None
+
+
+def _everywhere(method: str, places: list[dict[str, dict[str, Any]]]) -> bool:
+    return bool(places) and all(method in place for place in places)
+
+
+def _best(place: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return max((place[method] for method in METHODS), key=lambda one: float(one["test"]["mean"]))
+
+
+def _near(place: dict[str, dict[str, Any]], method: str) -> bool:
+    best = _best(place)["test"]
+    return bool(place[method]["test"]["mean"] >= best["mean"] - (best["std"] or 0.0))
 
 
 def tables(classes: dict[str, dict[str, Any]], pairs: dict[str, dict[str, Any]]) -> Iterable[str]:
