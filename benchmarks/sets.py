@@ -123,10 +123,10 @@ def put(text: str, marks: tuple[str, str], part: str) -> str:
 
 
 def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """A sweep of other methods or at other numbers of shots beside the one before; what is recommended is of the one with more."""
+    """A sweep of other methods or at other numbers of shots beside the one before; the one that chose among more recommends."""
     measured = {(mean["method"], mean["shots"]) for mean in new["means"]}
     means = [mean for mean in old["means"] if (mean["method"], mean["shots"]) not in measured] + new["means"]
-    last = max(new, old, key=lambda one: (len(one["methods"]), number(one["recommendation"]["shots"])))
+    last = max(new, old, key=lambda one: (len(one["recommendation"].get("candidates", ())), number(one["recommendation"]["shots"])))
     shots, methods = sorted({*old["shots"], *new["shots"]}, key=number), [*dict.fromkeys(old["methods"] + new["methods"])]
     means.sort(key=lambda mean: (methods.index(mean["method"]), number(mean["shots"])))
     seeds = sorted({*old["seeds"], *new["seeds"]})

@@ -74,10 +74,62 @@ def test_it_is_chosen_at_the_most_shots_that_most_methods_have() -> None:
 
 
 def test_guards_and_small_validation_are_told() -> None:
-    found = advice(result("lora", 4, 1, 0.9, 0.8, images=12, guards={"photos": (0.5, 0.44)}))
-    assert "It changes the guards: photos -0.060." in found.sentence
+    found = advice(result("lora", 4, 1, 0.9, 0.8, images=12, guards={"photos": (0.5, 0.46)}))
+    assert "It changes the guards: photos -0.040." in found.sentence
     assert "This is one seed, so trust it little. Validation has 12 images: too few to be sure. On test" in found.sentence
     assert "guards" not in advice(result("lora", 4, 1, 0.9, 0.8)).sentence
+
+
+KEEPS = {"guards": {"photos": (0.5, 0.49), "old": (0.4, 0.4)}}
+FORGETS = {"guards": {"photos": (0.5, 0.07), "old": (0.4, 0.4)}}
+
+
+def test_what_forgets_is_left_out_where_something_as_good_does_not() -> None:
+    full = three("full", 0.90, 0.8, apart=0.03, seconds=3.0, **FORGETS)
+    found = advice(*full, *three("lora", 0.89, 0.7, seconds=3.0, **KEEPS), *three("probe", 0.70, 0.7, **KEEPS))
+    assert (found.name, found.best) == ("lora", "full")
+    assert (
+        "its top-1 on validation (0.890) is within one standard error (0.017) of the best (full, 0.900), and it keeps 98% of the guards "
+        "where that keeps 14%. These"
+    ) in found.sentence
+    assert [round(one["kept"], 2) for one in found.told()["candidates"][:3]] == [0.14, 0.98, 0.98]
+    quick = advice(*three("full", 0.90, 0.8, apart=0.03, seconds=100.0, **FORGETS), *three("lora", 0.89, 0.7, seconds=20.0, **KEEPS))
+    assert "keeps 98% of the guards where that keeps 14%, and trains in 20 s instead of 1 min 40 s. These" in quick.sentence
+
+
+def test_nothing_as_good_may_keep_the_guards() -> None:
+    full = three("full", 0.90, 0.8, apart=0.03, **FORGETS)
+    found = advice(*full, *three("lora", 0.70, 0.65, **KEEPS), *three("probe", 0.71, 0.69, **KEEPS))
+    assert found.name == "full"
+    assert found.sentence.endswith(
+        "It changes the guards: photos -0.430, old +0.000, so that it keeps 14%. "
+        "Of what keeps 90% of each guard probe is the best on validation (0.710; on test 0.690 ± 0.000)."
+    )
+    assert advice(*full).sentence.endswith("so that it keeps 14%. Nothing that was trained keeps 90% of each guard.")
+
+
+def test_the_best_keeps_the_guards_and_others_as_good_do_not() -> None:
+    best = three("full", 0.90, 0.8, apart=0.03, seconds=100.0, **KEEPS)
+    alone = advice(*best, *three("lora", 0.89, 0.7, seconds=1.0, **FORGETS))
+    assert (
+        "is the best (0.900), and no other that is within one standard error (0.017) of it keeps 90% of each guard. These" in alone.sentence
+    )
+    slow = three("probe", 0.89, 0.7, seconds=99.0, **KEEPS)
+    beside = advice(*best, *three("lora", 0.89, 0.7, seconds=1.0, **FORGETS), *slow)
+    assert beside.name == "full"
+    assert "none that is within one standard error (0.017) of it and keeps 90% of each guard trains in less than half" in beside.sentence
+
+
+def test_of_few_images_what_forgets_is_left_out_too() -> None:
+    few = {"images": 12}
+    sure = three("full", 1.0, 0.9, losses={"adapted": 0.01}, **few, **FORGETS)
+    others = [
+        *three("lora", 1.0, 0.8, losses={"adapted": 0.1}, **few, **KEEPS),
+        *three("probe", 1.0, 0.8, losses={"adapted": 0.2}, **few, **KEEPS),
+    ]
+    found = advice(*sure, *others)
+    assert (found.name, found.by_loss) == ("lora", True)
+    assert "the lowest (0.100) of all that keep 90% of each guard and whose top-1 there is the best" in found.sentence
 
 
 def test_of_few_images_the_surest_is_taken() -> None:

@@ -1,6 +1,7 @@
 """What cells come to: means by hand, zero-shot only from those that begin with it, and the same images for all."""
 
 import csv
+import io
 import json
 import math
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from sweeps import cells, result, summary
 
 from cliptune.errors import TrainingError
@@ -16,7 +18,7 @@ from cliptune.sweep.entries import BUILT_IN
 from cliptune.sweep.page import page
 from cliptune.sweep.recommending import recommend
 from cliptune.sweep.results import BASELINE, Table, check_same_images, result_of, spread, standard_error
-from cliptune.sweep.telling import Failure, Outcome, data_of, write_data
+from cliptune.sweep.telling import Failure, Outcome, data_of, drawn, write_data
 
 
 def table(*results: Any, shots: tuple[int | None, ...] = (4, None)) -> Table:
@@ -106,6 +108,7 @@ def test_guards_tell_the_mean_change() -> None:
     )
     assert {name: change.mean for name, change in found.guards("lora", 4).items()} == {"old": pytest.approx(-0.05)}
     assert found.guards("full", 4) == {}
+    assert (found.kept("lora", 4), found.kept("full", 4)) == (pytest.approx(0.9), None)
 
 
 def test_other_images_are_refused() -> None:
@@ -151,6 +154,20 @@ def test_the_page_and_the_files_hold_what_there_is_and_what_failed() -> None:
         assert f"<h2>{title}</h2>" in text
     assert "<h2>Without a result</h2>" not in page(outcome(found))
     assert "Gain against forgetting" not in page(outcome(table(result("full", 4, 1, 0.7, 0.6))))
+
+
+def test_the_table_and_the_page_tell_how_much_of_the_guards_is_kept() -> None:
+    guards = {"old": (0.5, 0.42), "odd": (0.5, 0.5)}
+    found = table(result("full", 4, 1, 0.7, 0.6, guards=guards), result("lora", 4, 1, 0.7, 0.65))
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(drawn(found))
+    lines = [re.split(r"[\s│┃]+", line.strip()) for line in console.export_text().splitlines()]
+    assert lines[0][-2:] == ["guards", "kept"]
+    assert {line[0]: line[-1] for line in lines if line[0] in ("full", "lora")} == {"full": "84%", "lora": "-"}
+    text = page(outcome(found))
+    assert "guards kept" in text
+    assert "What keeps less than 90% of the untouched CLIP" in text
+    assert "guards kept" not in page(outcome(table(result("full", 4, 1, 0.7, 0.6))))
 
 
 def test_the_page_tells_the_rule_that_chose_and_has_ticks_at_the_shots() -> None:

@@ -10,7 +10,7 @@ from cliptune.page.markup import Markup, el, join, prose, table, tile
 from cliptune.page.numbers import duration, percent, points
 from cliptune.page.shell import Section, document
 from cliptune.sweep.cells import told_shots
-from cliptune.sweep.recommending import FEW, told_method
+from cliptune.sweep.recommending import FEW, KEEP, told_method
 from cliptune.sweep.results import Spread, Table
 from cliptune.sweep.telling import Outcome
 from cliptune.whole import write_whole
@@ -23,6 +23,7 @@ BY_LOSS = (
     f"Validation had fewer than {FEW} images, all seeds together, too few to tell methods apart by accuracy alone. So, of all that are "
     "within one standard error of the best on validation, the one with the lowest cross-entropy there, whatever its training takes."
 )
+GUARDS = f"What keeps less than {KEEP:.0%} of the untouched CLIP's score on a guard is left out first, unless all that is as good does."
 ERROR = "The error is the greater of that over seeds and that of so few images. The test split has no say."
 
 
@@ -67,6 +68,7 @@ def which(outcome: Outcome) -> Markup:
     """The candidates, as the rule saw them."""
     advice = outcome.advice
     losses = any(math.isfinite(one.loss) for one in advice.candidates)
+    guarded = any(one.kept is not None for one in advice.candidates)
     rows = [
         (
             el("strong", told_method(one.name)) if one.name == advice.name else told_method(one.name),
@@ -75,13 +77,22 @@ def which(outcome: Outcome) -> Markup:
             *([(one.loss, f"{one.loss:.3f}") if math.isfinite(one.loss) else (1e9, "-")] if losses else []),
             (one.seconds, duration(one.seconds)),
             (one.parameters, f"{one.parameters:,}"),
+            *([(1.0 if one.kept is None else one.kept, percent(1.0 if one.kept is None else one.kept))] if guarded else []),
         )
         for one in advice.candidates
     ]
     at = "with all images" if advice.shots is None else f"at {told_shots(advice.shots)}"
     cross = ["cross-entropy on validation"] if losses else []
-    head = ["method", f"{outcome.table.metric} on validation, {at}", "standard error", *cross, "training", "parameters learned"]
-    rule = f"{BY_LOSS if advice.by_loss else BY_TIME} {ERROR}"
+    head = [
+        "method",
+        f"{outcome.table.metric} on validation, {at}",
+        "standard error",
+        *cross,
+        "training",
+        "parameters learned",
+        *(["guards kept"] if guarded else []),
+    ]
+    rule = f"{BY_LOSS if advice.by_loss else BY_TIME}{f' {GUARDS}' if guarded else ''} {ERROR}"
     return join([table(head, rows, sortable=True, numeric=range(1, len(head))), el("p", el("small", rule))])
 
 

@@ -1,4 +1,4 @@
-"""Which method a sweep speaks for: of those that are as good on validation as the best, the cheapest.
+"""Which method a sweep speaks for: of those that are as good on validation as the best and keep the guards, the cheapest.
 
 Few images of validation are soon all right by every method; then cross-entropy chooses among those as good as the best, whatever they cost.
 The test split has no say, so that its scores stay honest. The rule of one standard error is Breiman et al. 1984, "Classification and
@@ -18,6 +18,8 @@ from cliptune.sweep.results import Result, Spread, Table, spread, standard_error
 
 ZERO_SHOT = "zero_shot"
 ALIKE = 2  # times of training that differ by less than this factor count as one: they are those of one machine and its load
+KEEP = 0.9  # of the untouched CLIP's score on each guard: what forgets more is left out where something as good does not
+KEEPS, KEEPING = f"keeps {KEEP:.0%} of each guard", f"keep {KEEP:.0%} of each guard"
 FEW = 200  # images of validation, of all seeds together, which cannot tell methods apart by accuracy
 
 
@@ -32,6 +34,7 @@ class Candidate:
         seconds: of training, a mean.
         parameters: that learn.
         loss: mean cross-entropy on validation; infinite where it is not known.
+        kept: the share of the untouched CLIP's score that is left on the guard where least is; None without guards.
     """
 
     name: str
@@ -40,6 +43,12 @@ class Candidate:
     seconds: float
     parameters: int
     loss: float = math.inf
+    kept: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps the guards, or there are none."""
+        return self.kept is None or self.kept >= KEEP
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class Recommendation:
                 "seconds": one.seconds,
                 "parameters": one.parameters,
                 "cross_entropy": one.loss if math.isfinite(one.loss) else None,
+                "kept": one.kept,
             }
             for one in self.candidates
         ]
@@ -97,19 +107,20 @@ def recommend(table: Table) -> Recommendation:
         table: with one result or more.
     """
     shots = _largest(table)
-    found = [_candidate(name, table.at(name, shots)) for name in table.methods if table.at(name, shots)]
+    found = [_candidate(table, name, shots) for name in table.methods if table.at(name, shots)]
     if (zero := _zero_shot(table, shots)) is not None:
         found.append(zero)
     found.sort(key=lambda one: (-one.validation.mean, one.seconds))
     best = found[0]
     good = [one for one in found if one.validation.mean >= best.validation.mean - best.error]
-    by_loss = _few(table, shots)
-    chosen = _surest(good) if by_loss else _cheapest(good)
-    alone = len(good) == 1
-    why = _by_loss(table.metric, chosen, best) if by_loss and not alone else _by_time(table.metric, chosen, best, alone)
+    holding = [one for one in good if one.holds] or good
+    by_loss, alone, forgetful = _few(table, shots), len(holding) == 1, len(holding) < len(good)
+    chosen = _surest(holding) if by_loss else _cheapest(holding)
+    why = _by_loss if by_loss and not alone else _by_time
     at = f"At {told_shots(shots)}" if shots is not None else "With all images"
     what = "no training, the untouched CLIP" if chosen.name == ZERO_SHOT else chosen.name
-    said = [f"Recommended: {what}. {at} {why}.", _measured(table, shots, by_loss and not alone), *_costs(table, shots, chosen, best)]
+    said = [f"Recommended: {what}. {at} {why(table.metric, chosen, best, alone, forgetful)}."]
+    said += [_measured(table, shots, by_loss and not alone), *_costs(table, shots, chosen, found)]
     return Recommendation(chosen.name, shots, best.name, by_loss, " ".join(said), found)
 
 
@@ -134,11 +145,12 @@ def _largest(table: Table) -> int | None:
     return table.shots[max(i for i, count in enumerate(counts) if count == max(counts))]
 
 
-def _candidate(name: str, results: Sequence[Result]) -> Candidate:
+def _candidate(table: Table, name: str, shots: int | None) -> Candidate:
+    results = table.at(name, shots)
     scores = [one.validation["adapted"] for one in results]
     error = standard_error(scores, _images(results))
     seconds = statistics.fmean(one.seconds for one in results)
-    return Candidate(name, spread(scores), error, seconds, results[0].parameters, _loss(results, "adapted"))
+    return Candidate(name, spread(scores), error, seconds, results[0].parameters, _loss(results, "adapted"), table.kept(name, shots))
 
 
 def _loss(results: Sequence[Result], state: str) -> float:
@@ -159,29 +171,34 @@ def _images(results: Sequence[Result]) -> int:
     return sum(one.images for one in results) if results[0].cell.shots is not None else results[0].images
 
 
-def _by_loss(metric: str, chosen: Candidate, best: Candidate) -> str:
-    """Why it is the surest of those that are as good as the best."""
+def _by_loss(metric: str, chosen: Candidate, best: Candidate, alone: bool, forgetful: bool) -> str:
+    """Why it is the surest of those that are as good as the best; forgetful: others as good were left out, since they forget."""
     first, own = f"{best.validation.mean:.3f}", f"{chosen.validation.mean:.3f}"
     whose = "its own" if chosen.name == best.name else told_method(best.name)
     beside = "" if chosen.name == best.name else "; its own is the same" if own == first else f"; its own is {own}"
+    of = f"of all that {KEEPING} and whose" if forgetful else "of all whose"
     return (
-        f"its cross-entropy on validation is the lowest ({chosen.loss:.3f}) of all whose {short(metric)} there is the best "
+        f"its cross-entropy on validation is the lowest ({chosen.loss:.3f}) {of} {short(metric)} there is the best "
         f"({whose}, {first}) or within one standard error of it ({best.error:.3f}){beside}"
     )
 
 
-def _by_time(metric: str, chosen: Candidate, best: Candidate, alone: bool) -> str:
-    """Why it is the best, or the cheapest of those that are as good."""
+def _by_time(metric: str, chosen: Candidate, best: Candidate, alone: bool, forgetful: bool) -> str:
+    """Why it is the best, or the cheapest of those that are as good, and do not forget."""
     own = f"its {short(metric)} on validation"
     near = f"within one standard error ({best.error:.3f}) of"
     if chosen.name != best.name:
         less = "costs nothing" if chosen.name == ZERO_SHOT else f"trains in {duration(chosen.seconds)} instead of {duration(best.seconds)}"
         the_best = f"the best ({told_method(best.name)}, {best.validation.mean:.3f})"
-        return f"{own} ({chosen.validation.mean:.3f}) is {near} {the_best}, and it {less}"
+        why = [f"keeps {chosen.kept or 1:.0%} of the guards where that keeps {best.kept:.0%}"] if forgetful and not best.holds else []
+        why += [less] if not why or ALIKE * chosen.seconds < best.seconds else []
+        return f"{own} ({chosen.validation.mean:.3f}) is {near} {the_best}, and it {', and '.join(why)}"
     first = f"{own} is the best ({best.validation.mean:.3f}), and"
     if alone:
-        return f"{first} no other is {near} it"
-    return f"{first} " + ("it costs nothing" if best.name == ZERO_SHOT else f"none that is {near} it trains in less than half its time")
+        return f"{first} no other that is {near} it {KEEPS}" if forgetful else f"{first} no other is {near} it"
+    kept = f" and {KEEPS}" if forgetful else ""
+    none = f"none that is {near} it{kept} trains in less than half its time"
+    return f"{first} " + ("it costs nothing" if best.name == ZERO_SHOT else none)
 
 
 def _measured(table: Table, shots: int | None, by_loss: bool) -> str:
@@ -197,15 +214,20 @@ def _measured(table: Table, shots: int | None, by_loss: bool) -> str:
     return f"{seeds} Validation has {images} images{' for each' if several else ''}{few}."
 
 
-def _costs(table: Table, shots: int | None, chosen: Candidate, best: Candidate) -> list[str]:
-    """What it comes to on the test split, takes, and makes forget."""
+def _costs(table: Table, shots: int | None, chosen: Candidate, found: Sequence[Candidate]) -> list[str]:
+    """What it comes to on the test split, takes, and makes forget; and what would forget less."""
     if chosen.name == ZERO_SHOT:
         return []
     test, zero = table.test(chosen.name, shots), table.zero_shot()
     told = f"On test it scores {test}" + (f", zero-shot {zero:.3f}" if zero is not None else "")
-    costs = f"it learns {chosen.parameters:,} parameters" + (f" in {duration(chosen.seconds)}" if chosen.name == best.name else "")
+    costs = f"it learns {chosen.parameters:,} parameters" + (f" in {duration(chosen.seconds)}" if chosen.name == found[0].name else "")
     lines = [f"{told}; {costs}."]
     if guards := table.guards(chosen.name, shots):
         changes = ", ".join(f"{name} {change.mean:+.3f}" for name, change in guards.items())
-        lines.append(f"It changes the guards: {changes}.")
+        lines.append(f"It changes the guards: {changes}" + ("." if chosen.holds else f", so that it keeps {chosen.kept:.0%}."))
+    if not chosen.holds:
+        holding = [one for one in found if one.holds and one.name != ZERO_SHOT]
+        first = max(holding, key=lambda one: (one.validation.mean, -one.loss), default=None)
+        best = f"Of what {KEEPS} {first.name} is the best on validation" if first else f"Nothing that was trained {KEEPS}"
+        lines.append(f"{best} ({first.validation.mean:.3f}; on test {table.test(first.name, shots)})." if first else f"{best}.")
     return lines

@@ -222,6 +222,14 @@ class Table:
         names = [name for name in (found[0].guards if found else {}) if all(name in one.guards for one in found)]
         return {name: spread(one.guards[name][1] - one.guards[name][0] for one in found) for name in names}
 
+    def kept(self, method: str, shots: int | None) -> float | None:
+        """The share of the untouched CLIP's score that is left on the guard where least is; None without guards."""
+        found = self.at(method, shots)
+        before, after = (
+            {name: statistics.fmean(one.guards[name][i] for one in found) for name in self.guards(method, shots)} for i in (0, 1)
+        )
+        return min((after[name] / before[name] for name in before if before[name] > 0), default=None)
+
 
 def standard_error(scores: Sequence[float], images: int) -> float:
     """How sure a mean over seeds is: by its spread over them, or by how few images it was measured on, whichever says less.

@@ -169,21 +169,27 @@ def _alike(failed: Sequence[Failure]) -> Iterator[str]:
 
 
 def drawn(table: Table) -> Drawn:
-    """The table, methods down and shots across; the seconds and the parameters are of the last number of shots."""
+    """The table, methods down and shots across; seconds, parameters and what guards keep are of the last number of shots."""
     made = Drawn(show_edge=False, pad_edge=False, box=box.HEAVY_HEAD)
     made.add_column("method", no_wrap=True)
     for shots in table.shots:
         made.add_column(told_shots(shots), justify="right")
     made.add_column("training", justify="right")
     made.add_column("learned", justify="right")
+    guarded = any(one.guards for one in table.results)
+    if guarded:
+        made.add_column("guards kept", justify="right")
     zero = table.zero_shot()
     if zero is not None:
-        made.add_row("zero-shot", *(f"{zero:.3f}" for _ in table.shots), "", "")
+        made.add_row("zero-shot", *(f"{zero:.3f}" for _ in table.shots))
     for name in table.methods:
-        last = next(table.at(name, shots) for shots in reversed(table.shots) if table.at(name, shots))
+        at, last = next((shots, found) for shots in reversed(table.shots) if (found := table.at(name, shots)))
         seconds = sum(one.seconds for one in last) / len(last)
         cells = [_cell(table.test(name, shots), len(table.seeds)) for shots in table.shots]
-        made.add_row(name, *cells, duration(seconds), f"{last[0].parameters:,}")
+        kept = table.kept(name, at)
+        made.add_row(
+            name, *cells, duration(seconds), f"{last[0].parameters:,}", *(["-" if kept is None else f"{kept:.0%}"] if guarded else [])
+        )
     return made
 
 
