@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from cliptune.metrics.names import short
 from cliptune.page.axes import Axis
 from cliptune.page.charts import Point, Series, chart
 from cliptune.page.markup import Markup, el, join, prose, table, tile
@@ -57,9 +58,11 @@ def _tiles(outcome: Outcome) -> Markup:
     at = "with all images" if advice.shots is None else f"at {told_shots(advice.shots)}"
     tiles = [tile(advice.name.replace("_", " "), f"recommended {at}", "good")]
     if test is not None:
-        tiles.append(tile(percent(test.mean), f"its {found.metric} on test"))
+        tiles.append(tile(percent(test.mean), f"its {short(found.metric)} on test"))
     if zero is not None:
         tiles.append(tile(percent(zero), "zero-shot on test"))
+    if (kept := found.kept(advice.name, advice.shots)) is not None:
+        tiles.append(tile(percent(kept), "of the guards kept", "" if kept >= KEEP else "warn"))
     tiles.append(tile(f"{len(found.results)}", f"runs of {len(found.results) + len(outcome.failed)}", "warn" if outcome.failed else ""))
     return el("div", tiles, class_="tiles")
 
@@ -82,17 +85,17 @@ def which(outcome: Outcome) -> Markup:
         for one in advice.candidates
     ]
     at = "with all images" if advice.shots is None else f"at {told_shots(advice.shots)}"
-    cross = ["cross-entropy on validation"] if losses else []
     head = [
         "method",
-        f"{outcome.table.metric} on validation, {at}",
+        short(outcome.table.metric),
         "standard error",
-        *cross,
+        *(["cross-entropy"] if losses else []),
         "training",
-        "parameters learned",
+        "parameters",
         *(["guards kept"] if guarded else []),
     ]
-    rule = f"{BY_LOSS if advice.by_loss else BY_TIME}{f' {GUARDS}' if guarded else ''} {ERROR}"
+    where = f"Scores on validation, {at}; parameters are those that learn."
+    rule = f"{where} {BY_LOSS if advice.by_loss else BY_TIME}{f' {GUARDS}' if guarded else ''} {ERROR}"
     return join([table(head, rows, sortable=True, numeric=range(1, len(head))), el("p", el("small", rule))])
 
 
@@ -108,7 +111,7 @@ def accuracy(found: Table) -> Markup | None:
     says = "Test scores, mean over seeds; the lines up and down are one standard deviation."
     marks = [(x, "all images") for x, shots in zip(places, found.shots, strict=True) if shots is None]
     ticks = tuple(x for x, shots in zip(places, found.shots, strict=True) if shots is not None) or None
-    axes = Axis("training images of each class", log=True, ticks=ticks), Axis(f"test {found.metric}", "share")
+    axes = Axis("training images of each class", log=True, ticks=ticks), Axis(f"test {short(found.metric)}", "share")
     return chart("Accuracy against shots", series, *axes, says, marks)
 
 
@@ -157,7 +160,7 @@ def forgetting(found: Table) -> Markup | None:
     names = dict.fromkeys(name for method in found.methods for shots in found.shots for name in found.guards(method, shots))
     if zero is None or not names:
         return None
-    axes = Axis("change of the guard's score", "share"), Axis(f"gain in test {found.metric}", "share")
+    axes = Axis("change of the guard's score", "share"), Axis(f"gain in test {short(found.metric)}", "share")
     says = "Up: learned more. Right: forgot less. A line joins a method's numbers of shots."
     charts = [
         chart(
