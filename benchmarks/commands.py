@@ -21,6 +21,7 @@ COMMANDS = {  # by the file in results/ that it writes
     "start": "python benchmarks/start.py",
     "onnx_speed": "python benchmarks/onnx_speed.py",
     "few_shot_peers": "python benchmarks/few_shot_peers.py --threads 1",
+    "few_shot_draws": "python benchmarks/few_shot_peers.py --draws --threads 1",
     "gpu_step": "python benchmarks/gpu_step.py",
     "full_step": "python benchmarks/full_step.py --pairs 4",
     "attention_forms": "python benchmarks/attention_forms.py --pairs 5",

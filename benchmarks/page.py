@@ -57,7 +57,8 @@ def glance(text: str, folder: Path = RESULTS) -> str:
         if name:
             found.setdefault(heading, []).extend(files_of(name, folder))
     for heading, files in found.items():
-        each = [(f"{file.stem}: {case}" if len(files) > 1 else case, met) for file in files for case, met in goals(file)]
+        several = sum(bool(goals(file)) for file in files) > 1
+        each = [(f"{file.stem}: {case}" if several else case, met) for file in files for case, met in goals(file)]
         place = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())  # as MkDocs makes them
         missed = "<br>".join(case for case, met in each if not met)
         rows.append(f"| [{heading}](#{place}) | {counted(each, files)} | {missed} |")
