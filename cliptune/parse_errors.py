@@ -14,6 +14,8 @@ from cliptune.errors import ConfigError, did_you_mean, nearest
 SECTIONS = ("seed_everything", "seeds", "model", "data", "trainer", "run", "watch", "evaluation", "guard", "ckpt_path")
 NEAR = 3  # keys of other sections that end alike, which a message names
 PARTS = {"model.method": "cliptune.methods.base.Method", "model.objective": "cliptune.objectives.base.Objective"}
+OPTIMIZER = "torch.optim.AdamW"  # whose arguments most optimizers have
+ALIASES = {"learning_rate": "lr", "epochs": "max_epochs", "steps": "max_steps", "wd": "weight_decay", "bs": "batch_size"}
 
 
 def check_config(path: Path) -> None:
@@ -67,13 +69,14 @@ def _unknown_key(word: str, keys: list[str]) -> str:
         return f"the word {word!r} is out of place: keys are written --KEY VALUE{_meant(word)}."
     key = word.lstrip("-").partition("=")[0]
     section, _, last = key.rpartition(".")
+    last = ALIASES.get(last, last)
     inside = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == section]
     near = did_you_mean(last, inside)
     if meant := _ending(last, keys):
         near = f"Did you mean {' or '.join(meant)}?"
     elif near.startswith("Did you mean"):
         near = re.sub(r"(mean | or )", rf"\1{section}.", near) if section else near
-    elif (lasts := nearest(last, [key.rpartition(".")[2] for key in keys])) and (meant := _ending(lasts[0], keys)):
+    elif meant := _of_parts(last) or _alike(last, keys):
         near = f"Did you mean {' or '.join(meant)}?"
     elif not section:
         near = did_you_mean(key, SECTIONS, most=len(SECTIONS))
@@ -83,9 +86,21 @@ def _unknown_key(word: str, keys: list[str]) -> str:
 
 
 def _ending(last: str, keys: list[str]) -> list[str]:
-    """The keys of any section that end so; none where they are many."""
-    found = [key for key in keys if key.rpartition(".")[2] == last]
+    """The keys of any section that end so, and those without a section that begin so; none where they are many."""
+    found = [key for key in keys if key.rpartition(".")[2] == last or ("." not in key and key.startswith(f"{last}_"))]
     return found if len(found) <= NEAR else []
+
+
+def _alike(last: str, keys: list[str]) -> list[str]:
+    """The keys of any section that end in what is nearest to it."""
+    lasts = nearest(last, [key.rpartition(".")[2] for key in keys])
+    return _ending(lasts[0], keys) if lasts else []
+
+
+def _of_parts(name: str) -> list[str]:
+    """The keys of a method, an objective or an optimizer that has an argument of that name."""
+    kinds = {part: _subclasses(_find_class(base)) for part, base in PARTS.items()} | {"model.optimizer": [_find_class(OPTIMIZER)]}
+    return [f"{part}.{name}" for part, classes in kinds.items() if any(name in inspect.signature(kind).parameters for kind in classes)]
 
 
 def _meant(word: str) -> str:
