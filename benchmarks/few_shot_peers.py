@@ -51,29 +51,16 @@ DRAWN = (
     ("caltech101", "CLIP's probe", 2),
 )  # of --draws: those that are cheap
 DRAWS = range(4, 21)  # seeds, beside those of the whole; the published lists of caltech101 are three
-RATES = dict.fromkeys(("CLIP-LoRA", "FLYP"), (3e-4, 5e-5, 1e-5))  # of what learns in the towers; validation chooses, as FLYP's paper has it
+RATES = {"CLIP-LoRA": (3e-4, 1e-5), "FLYP": (3e-4, 1e-5)}  # of what learns in the towers; validation chooses, as FLYP's paper has it
 Cell = tuple[str, str, int, int]  # set, algorithm, shots, seed
 
 
-def fit(cell: Cell, given: argparse.Namespace, folder: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The side of cliptune, at the rate that validation finds best; of equal ones the one with the lower cross-entropy there.
-
-    Args:
-        cell: of the table.
-        given: the command's.
-        folder: for runs.
-        before: what was found by fewer rates.
-    """
-    known = {one["lr"]: {**(before or {}), **one} for one in (before or {}).get("rates", [])}
-    tried = [known.get(rate) or fit_at(rate, cell, given, folder) for rate in RATES.get(cell[1], (given.lr,))]
+def fit(cell: Cell, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The side of cliptune, at the rate that validation finds best; of equal ones the one with the lower cross-entropy there."""
+    tried = [fit_at(rate, cell, given, folder) for rate in RATES.get(cell[1], (given.lr,))]
     best = max(tried, key=lambda one: (one["validation"], -one["validation_loss"]))
     told = [{key: one[key] for key in ("lr", "validation", "validation_loss", "top1", "seconds")} for one in tried]
     return {**best, "seconds": sum(one["seconds"] for one in tried), **({"rates": told} if len(tried) > 1 else {})}
-
-
-def untried(cell: Cell, run: dict[str, Any]) -> bool:
-    """Whether validation is to choose among more rates than it had."""
-    return "cliptune" in run and bool(set(RATES.get(cell[1], ())) - {one["lr"] for one in run["cliptune"].get("rates", [])})
 
 
 def fit_at(lr: float, cell: Cell, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -214,14 +201,10 @@ def complete(cell: Cell, found: list[dict[str, Any]], given: argparse.Namespace,
     if run is None:
         run = keys
         found.append(run)
-    for side, call in (
-        ("cliptune", lambda: fit(cell, given, folder, run.get("cliptune"))),
-        ("published", lambda: publish(cell, given, known)),
-    ):
-        more = untried(cell, run) if side == "cliptune" else given.again
-        if side not in given.sides or (side in run and not more):
+    for side, call in (("cliptune", lambda: fit(cell, given, folder)), ("published", lambda: publish(cell, given, known))):
+        if side not in given.sides or (side in run and not (given.again and side == "published")):
             continue
-        twin = next((one for one in found if side == "cliptune" and side in one and one is not run and same_fit(one, keys)), None)
+        twin = next((one for one in found if side == "cliptune" and side in one and same_fit(one, keys)), None)
         run[side] = twin[side] if twin else call()
         print(
             *cell, side, f"top-1 {run[side]['top1']:.4f}, zero-shot {run[side]['zero_shot']:.4f}, {run[side]['seconds']:.0f} s", flush=True

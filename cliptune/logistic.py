@@ -19,6 +19,7 @@ COARSE = (1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6)  # ibid.: of lambda; here of C =
 PER_DECADE = 8  # ibid.: the resolution at which the search ends
 USUAL = 10.0  # C that few-shot probes on rows of unit length want, within a decade or so (docs/benchmarks_parts.md, a linear probe)
 AWAY = 9.0  # nats that no step away from the start is less likely beforehand: as three decades from the usual C
+PAST = 9.0  # nats that a strength is less likely than a smaller one: still greater ones, which take the most iterations, are not tried
 TRUST = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 TOLERANCE = 1e-5  # of the greatest entry of the gradient, in the measure in which the mean loss bends about as 1: float32 tells no less
 ROUGH = 1e-3  # likewise, to tell strengths apart
@@ -166,8 +167,8 @@ def sweep(
 
     The best is the most probable one: by the likelihood of validation's labels, and beforehand by how usual the strength is, a normal
     distribution of log10 C around `USUAL`, of a nat for each squared decade. A dozen images tell few strengths apart, and the usual one
-    is taken; hundreds say which it is. No step away from the start is a candidate too, and what is more than one standard error less
-    accurate than the start is none.
+    is taken; hundreds say which it is. The coarse grid goes up, and ends at a C that is far less likely than a smaller one. No step away
+    from the start is a candidate too, and what is more than one standard error less accurate than the start is none.
 
     Args:
         fit: from C, and a solution to begin from, to the minimum.
@@ -196,6 +197,9 @@ def sweep(
 
     for strength in COARSE:
         attempt(strength)
+        best = best_of([one for one in tried if one])
+        if tried[best] >= least and costs[strength] > costs[best] + PAST:
+            break
     step = 2.0  # decades
     while step > 1 / PER_DECADE:
         step /= 2
