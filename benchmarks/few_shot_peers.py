@@ -66,7 +66,7 @@ def fit(cell: Cell, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def fit_at(lr: float, cell: Cell, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One fit: validation chooses among ten epochs, and equally many steps are taken at all shots, but for `EPOCHS`."""
     name, algorithm, shots, seed = cell
-    made = config(name, drawn(name, given), lr)
+    made = config(name, of_set(name, given), lr)
     usual = min(given.epochs * max(16 // shots, 1), max(MOST_EPOCHS, given.epochs))
     epochs = EPOCHS.get(algorithm, {}).get(shots, usual)
     epochs = min(epochs, PUBLISHED.get((name, algorithm), epochs))
@@ -95,7 +95,7 @@ def fit_at(lr: float, cell: Cell, given: argparse.Namespace, folder: Path) -> di
     }
 
 
-def drawn(name: str, given: argparse.Namespace) -> dict[str, Any]:
+def of_set(name: str, given: argparse.Namespace) -> dict[str, Any]:
     """What differs between the sets; without the published lists of images where more draws than theirs are asked for."""
     return {key: value for key, value in SETS[name].items() if key != "shots_column" or not given.draws}
 
@@ -103,7 +103,7 @@ def drawn(name: str, given: argparse.Namespace) -> dict[str, Any]:
 def task(cell: Cell, given: argparse.Namespace, known: dict[str, Tensor]) -> tuple[Task, str]:
     """What the published side is given, and the digest of its images."""
     name, _, shots, seed = cell
-    data: dict[str, Any] = {**config(name, drawn(name, given), given.lr)["data"], "shots": shots, "seed": seed}
+    data: dict[str, Any] = {**config(name, of_set(name, given), given.lr)["data"], "shots": shots, "seed": seed}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = Backbone("nano").to(device).eval().requires_grad_(False)
     module = ImageTextData(str(ROOT / data.pop("path")), preprocess=backbone.preprocess, needs="classes", **data)

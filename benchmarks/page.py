@@ -37,6 +37,12 @@ def drawn(text: str, folder: Path = RESULTS) -> str:
     return GLANCE.sub(lambda _: f"<!-- glance -->\n{glance(text, folder)}\n<!-- end -->", text)
 
 
+def put(text: str, marks: tuple[str, str], part: str) -> str:
+    """The text with that part between the two marks, of which the second may stand in other places too."""
+    before, _, rest = text.partition(marks[0])
+    return f"{before}{marks[0]}\n{part}\n{marks[1]}{rest.partition(marks[1])[2]}"
+
+
 def _of(name: str, folder: Path) -> str:
     command = f"`{COMMANDS[name]}`" if name in COMMANDS else ""
     shown = "\n\n".join(_shown(file) for file in files_of(name, folder))

@@ -19,6 +19,7 @@ from typing import Any
 
 from alone import command_alone
 from measure import RESULTS, machine, versions
+from page import put
 from recipe_pictures import draw
 from recipes_page import CALIBRATION, STATES, spread, table
 
@@ -145,13 +146,12 @@ def fill(root: Path) -> None:
         text = card.read_text(encoding="utf-8")
         for folder in re.findall(r"<!-- results (\S+) -->", text):
             marks = f"<!-- results {folder} -->", "<!-- end -->"
-            head, _, rest = text.partition(marks[0])
             rows = [one for one in all_found if str(Path(one["recipe"]).parent) == folder]
             measured_names = [one["recipe"] for one in rows]
             lacking = [Path(name).name for name in recipes() if str(Path(name).parent) == folder and name not in measured_names]
             drawn = draw(folder, rows, RECIPES / f"{folder}.png")
             shown = [table(rows, lacking), *([f"![{drawn}]({Path(folder).name}.png)"] if drawn else [])]
-            text = head + marks[0] + "\n" + "\n\n".join(shown) + "\n" + marks[1] + rest.partition(marks[1])[2]
+            text = put(text, marks, "\n\n".join(shown))
         card.write_text(text, encoding="utf-8")
     for name in set(recipes()) - {one["recipe"] for one in all_found}:
         _write_line(RECIPES / f"{name}.yaml", f"# Cost, result: with ViT-B-16 {_cost_of_vit(name)}; offline not measured yet.")

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from measure import RESULTS, machine, versions
+from page import put
 from sets_page import draw, number, overview, tables
 
 from cliptune.sweep.results import BASELINE
@@ -114,12 +115,6 @@ def fill(root: Path) -> None:
         *([f"Not measured yet: {', '.join(lacking)}."] if lacking else []),
     ]
     page.write_text(put(text, MARKS, "\n\n".join(parts)), encoding="utf-8")
-
-
-def put(text: str, marks: tuple[str, str], part: str) -> str:
-    """The text with that part between the marks."""
-    before, _, rest = text.partition(marks[0])
-    return f"{before}{marks[0]}\n{part}\n{marks[1]}{rest.partition(marks[1])[2]}"
 
 
 def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from sets import SETS
+from sets_page import overview, tables
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +127,17 @@ def test_a_table_says_medians_spread_goal_notes_and_who_is_absent(page: ModuleTy
         "<!-- end -->",
     ]
     assert lines[11:] == ["b", "<!-- results none -->", "Not measured yet.", "<!-- end -->"]
+
+
+def test_the_page_of_sweeps_has_what_the_files_say(page: ModuleType) -> None:
+    found = json.loads((page.RESULTS / "sets.json").read_text(encoding="utf-8"))["sets"]
+    classes = {name: one for name, one in found.items() if SETS[name].get("label_column") is not None}
+    text = (ROOT / "docs" / "sweep.md").read_text(encoding="utf-8")
+    for part in (overview(classes), *tables(classes, {name: one for name, one in found.items() if name not in classes})):
+        assert part in text
+
+
+def test_a_part_is_put_between_its_marks_alone(page: ModuleType) -> None:
+    assert page.put("a\n<!-- x -->\nold\n<!-- end -->\nb\n<!-- end -->\n", ("<!-- x -->", "<!-- end -->"), "new") == (
+        "a\n<!-- x -->\nnew\n<!-- end -->\nb\n<!-- end -->\n"
+    )
