@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from sets import SETS
-from sets_page import overview, tables
+from sets import SETS  # noqa: E402
+from sets_page import overview, tables  # noqa: E402
 
 
 @pytest.fixture(scope="module")
